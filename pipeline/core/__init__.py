@@ -1,0 +1,1 @@
+"""Words every part of petbind shares: errors, frame timing, decay, labels, geometry."""

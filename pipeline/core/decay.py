@@ -1,0 +1,74 @@
+"""Radioactive decay: half-lives and the factors of decay correction."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from pipeline.core.timing import FrameTiming
+from pipeline.core.volume import FloatArray
+
+HALF_LIFE_S = {
+    "C11": 1221.84,
+    "N13": 597.9,
+    "O15": 122.24,
+    "F18": 6586.2,
+    "Cu64": 45723.6,
+    "Ga68": 4069.8,
+    "Zr89": 282268.8,
+    "I124": 360806.4,
+}
+"""Physical half-lives, seconds (National Nuclear Data Center, NuDat 3)."""
+
+
+def decay_constant_per_s(radionuclide: str) -> float:
+    """Decay constant of a radionuclide, 1/s.
+
+    Parameters
+    ----------
+    radionuclide : str
+        As in ``TracerRadionuclide``; ``C11``, ``11C``, ``[11C]`` and ``C-11`` are the same.
+
+    Raises
+    ------
+    KeyError
+        If the half-life is not known here.
+
+    Examples
+    --------
+    >>> round(decay_constant_per_s("[11C]") * 1221.84, 6)
+    0.693147
+    """
+    letters = "".join(c for c in radionuclide if c.isalpha()).capitalize()
+    digits = "".join(c for c in radionuclide if c.isdigit())
+    return float(np.log(2) / HALF_LIFE_S[letters + digits])
+
+
+def frame_decay_factors(
+    timing: FrameTiming, decay_constant_per_s: float, reference_s: float = 0.0
+) -> FloatArray:
+    r"""Factors that turn measured frame means into activity at a reference time.
+
+    The mean of :math:`e^{-\lambda (t - t_0)}` over each frame, inverted:
+
+    .. math::
+        f = \frac{\lambda D \, e^{\lambda (t_s - t_0)}}{1 - e^{-\lambda D}}
+
+    Parameters
+    ----------
+    timing : FrameTiming
+        Frame starts and durations, seconds.
+    decay_constant_per_s : float
+        Decay constant, 1/s.
+    reference_s : float
+        Time the activity is corrected to, on the clock of `timing`.
+
+    Returns
+    -------
+    (F,) array
+        Factors of at least about one for frames after the reference time.
+    """
+    x = decay_constant_per_s * timing.duration_s
+    mean_survival = -np.expm1(-x) / x
+    return np.asarray(
+        np.exp(decay_constant_per_s * (timing.start_s - reference_s)) / mean_survival
+    )

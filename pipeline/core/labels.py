@@ -1,0 +1,117 @@
+"""The vocabulary of regions: FreeSurfer's label numbers and names."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+_ASEG_SIDED = {
+    "Cerebral-White-Matter": (2, 41),
+    "Lateral-Ventricle": (4, 43),
+    "Inf-Lat-Vent": (5, 44),
+    "Cerebellum-White-Matter": (7, 46),
+    "Cerebellum-Cortex": (8, 47),
+    "Thalamus": (10, 49),
+    "Caudate": (11, 50),
+    "Putamen": (12, 51),
+    "Pallidum": (13, 52),
+    "Hippocampus": (17, 53),
+    "Amygdala": (18, 54),
+    "Accumbens-area": (26, 58),
+    "VentralDC": (28, 60),
+    "choroid-plexus": (31, 63),
+}
+_ASEG_SINGLE = {
+    14: "3rd-Ventricle",
+    15: "4th-Ventricle",
+    16: "Brain-Stem",
+    24: "CSF",
+    77: "WM-hypointensities",
+    85: "Optic-Chiasm",
+    172: "Vermis",
+    251: "CC_Posterior",
+    252: "CC_Mid_Posterior",
+    253: "CC_Central",
+    254: "CC_Mid_Anterior",
+    255: "CC_Anterior",
+}
+_DESIKAN_KILLIANY = {
+    1: "bankssts",
+    2: "caudalanteriorcingulate",
+    3: "caudalmiddlefrontal",
+    5: "cuneus",
+    6: "entorhinal",
+    7: "fusiform",
+    8: "inferiorparietal",
+    9: "inferiortemporal",
+    10: "isthmuscingulate",
+    11: "lateraloccipital",
+    12: "lateralorbitofrontal",
+    13: "lingual",
+    14: "medialorbitofrontal",
+    15: "middletemporal",
+    16: "parahippocampal",
+    17: "paracentral",
+    18: "parsopercularis",
+    19: "parsorbitalis",
+    20: "parstriangularis",
+    21: "pericalcarine",
+    22: "postcentral",
+    23: "posteriorcingulate",
+    24: "precentral",
+    25: "precuneus",
+    26: "rostralanteriorcingulate",
+    27: "rostralmiddlefrontal",
+    28: "superiorfrontal",
+    29: "superiorparietal",
+    30: "superiortemporal",
+    31: "supramarginal",
+    32: "frontalpole",
+    33: "temporalpole",
+    34: "transversetemporal",
+    35: "insula",
+}
+
+
+def _label_names() -> dict[int, str]:
+    names = dict(_ASEG_SINGLE)
+    for name, (left, right) in _ASEG_SIDED.items():
+        names[left], names[right] = f"Left-{name}", f"Right-{name}"
+    for offset, side in ((1000, "lh"), (2000, "rh")):
+        names |= {offset + n: f"ctx-{side}-{name}" for n, name in _DESIKAN_KILLIANY.items()}
+    return dict(sorted(names.items()))
+
+
+LABEL_NAMES: Mapping[int, str] = _label_names()
+"""FreeSurfer label number to its name in FreeSurferColorLUT, aseg and Desikan-Killiany."""
+
+
+def sided(name: str) -> tuple[int, int]:
+    """Left and right label numbers of a structure.
+
+    Parameters
+    ----------
+    name : str
+        aseg name without its side (``Hippocampus``) or Desikan-Killiany name (``insula``).
+
+    Raises
+    ------
+    KeyError
+        If no structure has this name.
+
+    Examples
+    --------
+    >>> sided("Hippocampus"), sided("insula")
+    ((17, 53), (1035, 2035))
+    """
+    if name in _ASEG_SIDED:
+        return _ASEG_SIDED[name]
+    number = next((n for n, parcel in _DESIKAN_KILLIANY.items() if parcel == name), None)
+    if number is None:
+        raise KeyError(name)
+    return 1000 + number, 2000 + number
+
+
+CORTEX_LABELS = tuple(
+    offset + number for offset in (1000, 2000) for number in _DESIKAN_KILLIANY
+)
+"""Every Desikan-Killiany parcel, left then right."""

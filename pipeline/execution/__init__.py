@@ -1,0 +1,1 @@
+"""Running graphs: plugins, progress, failures."""

@@ -1,0 +1,1 @@
+"""Operations on volumes: registration, tissues, motion, regions."""

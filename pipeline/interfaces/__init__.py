@@ -1,0 +1,1 @@
+"""The Nipype front: read, one call, write."""

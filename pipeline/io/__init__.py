@@ -1,0 +1,1 @@
+"""The boundary between files and arrays."""

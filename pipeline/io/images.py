@@ -1,0 +1,125 @@
+"""NIfTI and MGH images in and out, one frame at a time where it matters."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import nibabel as nib
+import numpy as np
+from nibabel.filebasedimages import ImageFileError
+from numpy.typing import DTypeLike, NDArray
+
+from pipeline.core.errors import DataError
+from pipeline.core.volume import FloatArray, Volume
+
+_READ_ERRORS = (OSError, EOFError, zlib.error, ImageFileError, ValueError)
+
+
+def open_image(path: str | Path) -> Any:
+    """Header of an image; voxels stay on disk.
+
+    Raises
+    ------
+    DataError
+        If the file is missing or is not an image that can be read.
+    """
+    try:
+        return nib.load(path)
+    except FileNotFoundError as error:
+        raise DataError(f"{path}: no such file") from error
+    except _READ_ERRORS as error:
+        raise DataError(f"{path}: not a readable image ({error})") from error
+
+
+def read_volume(path: str | Path, dtype: DTypeLike = np.float32) -> Volume:
+    """A 3-D image (a fourth axis of length one is dropped).
+
+    Raises
+    ------
+    DataError
+        If the file cannot be read, or holds more than one volume.
+    """
+    image = open_image(path)
+    shape = tuple(n for n in image.shape[3:] if n != 1)
+    if len(image.shape) < 3 or shape:
+        raise DataError(f"{path}: one 3-D volume expected, the image is {image.shape}")
+    data = _read(image.dataobj, path, dtype)
+    return Volume(data.reshape(image.shape[:3]), np.asarray(image.affine, float))
+
+
+def read_labels(path: str | Path) -> Volume:
+    """A label image as int32."""
+    volume = read_volume(path, dtype=np.float32)
+    return volume.with_data(np.rint(volume.data).astype(np.int32))
+
+
+def read_series(path: str | Path) -> tuple[NDArray[np.float32], FloatArray]:
+    """All frames of a 4-D image, (X, Y, Z, F) float32, and its affine (4, 4).
+
+    Raises
+    ------
+    DataError
+        If the file cannot be read to its end or is not 4-D.
+    """
+    image = open_image(path)
+    if len(image.shape) != 4:
+        raise DataError(f"{path}: a 4-D image expected, this one is {image.shape}")
+    return _read(image.dataobj, path, np.float32), np.asarray(image.affine, float)
+
+
+def iterate_frames(path: str | Path) -> Iterator[Volume]:
+    """Frames of a 4-D image one after another, each a float32 `Volume`; one is held at a time.
+
+    Raises
+    ------
+    DataError
+        If the file cannot be read to its end or is not 4-D.
+    """
+    image = open_image(path)
+    if len(image.shape) != 4:
+        raise DataError(f"{path}: a 4-D image expected, this one is {image.shape}")
+    affine = np.asarray(image.affine, float)
+    for frame in range(image.shape[3]):
+        yield Volume(_read(image.dataobj, path, np.float32, (..., frame)), affine)
+
+
+def _read(
+    dataobj: Any, path: str | Path, dtype: DTypeLike, index: Any = ...
+) -> NDArray[Any]:
+    try:
+        # nibabel scales in float32 only where it is told so beforehand
+        if hasattr(dataobj, "get_scaled") and np.issubdtype(np.dtype(dtype), np.floating):
+            scaled = dataobj.get_scaled(dtype=dtype) if index is ... else dataobj[index]
+        else:
+            scaled = dataobj[index]
+        return np.asarray(scaled, dtype=dtype)
+    except _READ_ERRORS as error:
+        raise DataError(
+            f"{path}: the image data end early or are damaged ({error}); copy the file again"
+        ) from error
+
+
+def write_volume(
+    path: str | Path, volume: Volume, dtype: DTypeLike | None = None
+) -> Path:
+    """Write a 3-D image as NIfTI with millimetres as unit; returns the path."""
+    return write_array(path, volume.data, volume.affine, dtype)
+
+
+def write_array(
+    path: str | Path,
+    data: NDArray[Any],
+    affine: FloatArray,
+    dtype: DTypeLike | None = None,
+) -> Path:
+    """Write an array of three or more axes as NIfTI in world space; returns the path."""
+    data = data if dtype is None else data.astype(dtype, copy=False)
+    image = nib.Nifti1Image(data, affine)
+    image.header.set_xyzt_units("mm", "sec")
+    image.set_sform(affine, code=1)
+    image.set_qform(affine, code=1)
+    nib.save(image, path)
+    return Path(path)

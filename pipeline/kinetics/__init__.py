@@ -1,0 +1,1 @@
+"""Reference-tissue models: curves in, parameters with errors out."""

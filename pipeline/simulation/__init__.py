@@ -1,0 +1,1 @@
+"""Heads, kinetics and scans with known truth."""

@@ -1,0 +1,35 @@
+"""Ports from contracts, and nodes that several graphs may share."""
+
+from __future__ import annotations
+
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock
+from nipype.interfaces import utility as niu
+from nipype.pipeline import engine as pe
+
+
+def port_names(contract: type) -> list[str]:
+    """Names of a contract's ports, in the order of its fields."""
+    return [field.name for field in fields(contract)]
+
+
+def io_node(contract: type, name: str) -> pe.Node:
+    """Identity node whose ports are the fields of a documented dataclass."""
+    return pe.Node(niu.IdentityInterface(fields=port_names(contract)), name=name)
+
+
+class SharedNode(pe.Node):  # type: ignore[misc]
+    """Node whose directory several runs may reach at the same time.
+
+    Whoever comes first computes; the others wait and find the result in the cache.
+    """
+
+    def run(self, updatehash: bool = False) -> Any:
+        """Run under a lock beside the node's directory."""
+        lock = Path(f"{self.output_dir()}.lock")
+        lock.parent.mkdir(parents=True, exist_ok=True)
+        with FileLock(lock):
+            return super().run(updatehash=updatehash)
