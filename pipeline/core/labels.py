@@ -111,7 +111,5 @@ def sided(name: str) -> tuple[int, int]:
     return 1000 + number, 2000 + number
 
 
-CORTEX_LABELS = tuple(
-    offset + number for offset in (1000, 2000) for number in _DESIKAN_KILLIANY
-)
+CORTEX_LABELS = tuple(offset + number for offset in (1000, 2000) for number in _DESIKAN_KILLIANY)
 """Every Desikan-Killiany parcel, left then right."""

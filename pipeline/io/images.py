@@ -86,9 +86,7 @@ def iterate_frames(path: str | Path) -> Iterator[Volume]:
         yield Volume(_read(image.dataobj, path, np.float32, (..., frame)), affine)
 
 
-def _read(
-    dataobj: Any, path: str | Path, dtype: DTypeLike, index: Any = ...
-) -> NDArray[Any]:
+def _read(dataobj: Any, path: str | Path, dtype: DTypeLike, index: Any = ...) -> NDArray[Any]:
     try:
         # nibabel scales in float32 only where it is told so beforehand
         if hasattr(dataobj, "get_scaled") and np.issubdtype(np.dtype(dtype), np.floating):
@@ -102,9 +100,7 @@ def _read(
         ) from error
 
 
-def write_volume(
-    path: str | Path, volume: Volume, dtype: DTypeLike | None = None
-) -> Path:
+def write_volume(path: str | Path, volume: Volume, dtype: DTypeLike | None = None) -> Path:
     """Write a 3-D image as NIfTI with millimetres as unit; returns the path."""
     return write_array(path, volume.data, volume.affine, dtype)
 
