@@ -1,0 +1,286 @@
+"""One table of a cohort: kinetic parameters of every session, with the group of every subject.
+
+Groups are read here and nowhere else, so nothing before the group level can know them.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from pipeline.core.errors import DataError
+from pipeline.io.tables import read_table
+from pipeline.statistics.design import GroupDesign
+
+OUTCOME = "BPND"
+ALL_SUBJECTS = "all"
+"""Name of the one group where no column names groups."""
+
+_ENTITY_COLUMNS = {
+    "sub": "participant_id",
+    "ses": "session_id",
+    "task": "task",
+    "trc": "tracer",
+    "rec": "reconstruction",
+    "run": "run",
+    "model": "model",
+}
+_KEYS = ["participant_id", "session_id", "group"]
+_NOT_DIVIDING = {*_KEYS, "run"}
+
+
+@dataclass(frozen=True)
+class GroupSources:
+    """Files that the group level reads."""
+
+    kinpar_files: tuple[Path, ...]
+    """Kinetic parameters, one file per PET run and model, sorted."""
+    participants_file: Path | None
+    sessions_files: tuple[Path, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class GroupTables:
+    """The cohort as tables; see the sidecars for their columns."""
+
+    regions: pd.DataFrame
+    """One row per PET run and region."""
+    pairs: pd.DataFrame
+    """One row per subject and region: both sessions of the design and their difference."""
+    exclusions: pd.DataFrame
+    """What the tests do not use, and why."""
+
+
+def find_group_sources(out_dir: str | Path, bids_dir: str | Path) -> GroupSources:
+    """Files of a cohort: kinetic parameters in `out_dir`, subjects in `bids_dir`.
+
+    Raises
+    ------
+    DataError
+        If no session has kinetic parameters yet.
+    """
+    kinpar = tuple(sorted(Path(out_dir).glob("sub-*/**/*_kinpar.tsv")))
+    if not kinpar:
+        raise DataError(
+            f"{out_dir}: no sub-*/**/*_kinpar.tsv; run the participant level first, or look in "
+            "its messages for sessions that failed"
+        )
+    participants = Path(bids_dir) / "participants.tsv"
+    return GroupSources(
+        kinpar_files=kinpar,
+        participants_file=participants if participants.exists() else None,
+        sessions_files=tuple(sorted(Path(bids_dir).glob("sub-*/sub-*_sessions.tsv"))),
+    )
+
+
+def gather(sources: GroupSources, design: GroupDesign) -> GroupTables:
+    """Tables of a cohort from its files.
+
+    Raises
+    ------
+    DataError
+        If a file cannot be read, a column or session of the design is nowhere to be found, or
+        two files hold the same run.
+    """
+    regions = pd.concat([_read_kinpar(path) for path in sources.kinpar_files], ignore_index=True)
+    groups = _read_groups(sources.participants_file, design.group_column)
+    if groups is None:
+        regions["group"] = ALL_SUBJECTS
+    else:
+        regions["group"] = regions["participant_id"].map(groups)
+    regions = regions[_column_order(regions)]
+    _check_unique(regions)
+    _check_sessions(regions, design)
+    expected = _expected_sessions(sources, design)
+    return GroupTables(
+        regions=regions,
+        pairs=_pairs(regions, design),
+        exclusions=_exclusions(regions, design, expected),
+    )
+
+
+def dividing_columns(regions: pd.DataFrame) -> list[str]:
+    """Columns whose values are never mixed in one test: tracer, model and the like.
+
+    Runs are not among them: several runs of a session are averaged.
+    """
+    end = list(regions.columns).index("index")
+    return [name for name in regions.columns[:end] if name not in _NOT_DIVIDING]
+
+
+def wide_table(regions: pd.DataFrame) -> pd.DataFrame:
+    """BPND with one row per PET run and one column per region."""
+    keys = list(regions.columns[: list(regions.columns).index("index")])
+    wide = regions.pivot(index=keys, columns="region", values=OUTCOME)
+    return wide[list(regions["region"].unique())].reset_index().rename_axis(columns=None)
+
+
+def parse_entities(path: str | Path) -> dict[str, str]:
+    """Entities of a BIDS file name, short key to label, in their order.
+
+    Examples
+    --------
+    >>> parse_entities("sub-01_ses-pre_model-SRTM_kinpar.tsv")
+    {'sub': '01', 'ses': 'pre', 'model': 'SRTM'}
+    """
+    stem = Path(path).name.split(".")[0]
+    return dict(re.findall(r"(?:^|_)([a-zA-Z]+)-([a-zA-Z0-9+]+)(?=_|$)", stem))
+
+
+def _read_kinpar(path: Path) -> pd.DataFrame:
+    table = read_table(path)
+    missing = [name for name in ("index", "name", OUTCOME) if name not in table.columns]
+    if missing:
+        raise DataError(
+            f"{path}: no column {', '.join(missing)}; found {', '.join(table.columns)}"
+        )
+    entities = parse_entities(path)
+    if "sub" not in entities:
+        raise DataError(f"{path}: the file name has no sub- entity")
+    table = table.rename(columns={"name": "region"})
+    table[OUTCOME] = pd.to_numeric(table[OUTCOME], errors="coerce")
+    if "flag" not in table.columns:
+        table["flag"] = np.nan
+    known = {column: entities.get(key) for key, column in _ENTITY_COLUMNS.items()}
+    others = {key: label for key, label in entities.items() if key not in _ENTITY_COLUMNS}
+    for position, (column, label) in enumerate((known | others).items()):
+        prefix = {"participant_id": "sub-", "session_id": "ses-"}.get(column, "")
+        table.insert(position, column, np.nan if label is None else prefix + label)
+        table[column] = table[column].astype(object)
+    return table
+
+
+def _column_order(regions: pd.DataFrame) -> list[str]:
+    """Subject, session, group, entities, then parameters as the files have them."""
+    first = [*_KEYS, *(c for c in _ENTITY_COLUMNS.values() if c not in _KEYS)]
+    parameters = list(regions.columns[list(regions.columns).index("index") :])
+    others = [c for c in regions.columns if c not in first and c not in parameters]
+    return [*first, *others, *(c for c in parameters if c not in (*first, *others))]
+
+
+def _read_groups(path: Path | None, column: str | None) -> dict[str, str] | None:
+    if column is None:
+        return None
+    if path is None:
+        raise DataError(
+            f"participants.tsv is missing, so there is no column '{column}'; add the file, or "
+            "set group.group_column to none to treat all subjects as one group"
+        )
+    table = read_table(path)
+    found = ", ".join(table.columns)
+    for needed in ("participant_id", column):
+        if needed not in table.columns:
+            raise DataError(
+                f"{path}: no column '{needed}'; found {found}. Set group.group_column to one of "
+                "them, or to none to treat all subjects as one group"
+            )
+    subjects = _subject_ids(table)
+    twice = sorted(subjects[subjects.duplicated()].unique())
+    if twice:
+        raise DataError(f"{path}: more than one row for {', '.join(twice)}; keep one")
+    named = {
+        subject: label if isinstance(label, str) else f"{label:g}"
+        for subject, label in zip(subjects, table[column], strict=True)
+        if not pd.isna(label)
+    }
+    if not named:
+        raise DataError(f"{path}: every value of column '{column}' is n/a; name the groups there")
+    return named
+
+
+def _subject_ids(table: pd.DataFrame) -> pd.Series[str]:
+    return "sub-" + table["participant_id"].astype(str).str.removeprefix("sub-")
+
+
+def _check_unique(regions: pd.DataFrame) -> None:
+    keys = [*regions.columns[: list(regions.columns).index("index")], "region"]
+    twice = regions[regions.duplicated(keys)]
+    if not twice.empty:
+        row = twice.iloc[0]
+        what = ", ".join(str(row[key]) for key in keys if not pd.isna(row[key]))
+        raise DataError(
+            f"two rows for {what}: the derivatives hold a *_kinpar.tsv of this run twice; delete "
+            "the one that is out of date"
+        )
+
+
+def _check_sessions(regions: pd.DataFrame, design: GroupDesign) -> None:
+    found = sorted(regions["session_id"].dropna().unique())
+    absent = [label for label in design.sessions if label not in found]
+    if absent:
+        raise DataError(
+            f"no *_kinpar.tsv of session {' or '.join(absent)}; sessions found: "
+            f"{', '.join(found) or 'none'}. Set group.sessions to two of them, earlier first, or "
+            "to an empty list for tables without tests"
+        )
+
+
+def _expected_sessions(sources: GroupSources, design: GroupDesign) -> list[tuple[str, str]]:
+    """Subject and session of everything the raw data set says was planned."""
+    subjects: set[str] = set()
+    if sources.participants_file is not None:
+        table = read_table(sources.participants_file)
+        if "participant_id" in table.columns:
+            subjects |= set(_subject_ids(table))
+    planned = {(subject, session) for subject in subjects for session in design.sessions}
+    for path in sources.sessions_files:
+        table = read_table(path)
+        if "session_id" not in table.columns:
+            raise DataError(f"{path}: no column 'session_id'; found {', '.join(table.columns)}")
+        subject = f"sub-{parse_entities(path)['sub']}"
+        labels = "ses-" + table["session_id"].astype(str).str.removeprefix("ses-")
+        planned |= {(subject, label) for label in labels}
+    return sorted(planned)
+
+
+def _pairs(regions: pd.DataFrame, design: GroupDesign) -> pd.DataFrame:
+    divide = dividing_columns(regions)
+    columns = [*divide, "group", "participant_id", "region"]
+    if not design.sessions:
+        return pd.DataFrame(columns=[*columns, "first", "second", "change"])
+    used = regions[regions["session_id"].isin(design.sessions) & regions["group"].notna()]
+    # mean() would call a run without a value absent, and average the others
+    averaged = used.groupby([*columns, "session_id"], dropna=False, sort=False)[OUTCOME].mean()
+    wide = averaged.unstack("session_id").reindex(columns=list(design.sessions))
+    wide.columns = pd.Index(["first", "second"])
+    wide["change"] = wide["second"] - wide["first"]
+    order = {region: place for place, region in enumerate(regions["region"].unique())}
+    return wide.reset_index().sort_values(
+        [*divide, "region", "group", "participant_id"],
+        key=lambda column: column.map(order) if column.name == "region" else column,
+        ignore_index=True,
+    )
+
+
+def _exclusions(
+    regions: pd.DataFrame, design: GroupDesign, expected: Sequence[tuple[str, str]]
+) -> pd.DataFrame:
+    rows: list[tuple[str, str, str, str]] = []
+    sessions = regions[["participant_id", "session_id", "group"]].drop_duplicates()
+    present = set(sessions[["participant_id", "session_id"]].itertuples(index=False, name=None))
+    subjects = set(sessions["participant_id"])
+    wanted = {*expected, *((subject, s) for subject in subjects for s in design.sessions)}
+    for subject, session in sorted(wanted - present):
+        rows.append((subject, session, "all", "no kinetic parameters in the derivatives"))
+    for subject, session, group in sessions.itertuples(index=False, name=None):
+        if design.sessions and session not in design.sessions:
+            order = ", ".join(design.sessions)
+            rows.append((subject, session, "all", f"not a session of the design ({order})"))
+        elif pd.isna(group):
+            column = f"no value in column '{design.group_column}' of participants.tsv"
+            rows.append((subject, session, "all", column))
+    rows.extend(_failed_regions(regions))
+    table = pd.DataFrame(rows, columns=["participant_id", "session_id", "region", "reason"])
+    return table.sort_values(["participant_id", "session_id"], kind="stable", ignore_index=True)
+
+
+def _failed_regions(regions: pd.DataFrame) -> Iterable[tuple[str, str, str, str]]:
+    failed = regions[regions[OUTCOME].isna()]
+    for row in failed.to_dict("records"):
+        flag = "" if pd.isna(row["flag"]) else f": {row['flag']}"
+        yield (row["participant_id"], row["session_id"], row["region"], f"no {OUTCOME}{flag}")
