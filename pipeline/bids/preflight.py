@@ -1,0 +1,331 @@
+"""What of a data set would run, and everything odd about it, before anything starts."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from pipeline.bids.dataset import (
+    BidsFile,
+    Dataset,
+    Selection,
+    choose_t1w,
+    index_dataset,
+    select_pet,
+)
+from pipeline.bids.entities import PET_ENTITIES, natural_key, parse_name
+from pipeline.bids.findings import Finding
+from pipeline.bids.scan import ScanInputs
+from pipeline.bids.sidecar import read_body_weight, read_pet_sidecar
+from pipeline.core.errors import DataError
+from pipeline.io.images import open_image
+from pipeline.io.tables import read_json
+
+Blocked = tuple[str, tuple[Finding, ...]]
+"""Label of a run or subject that cannot be analysed, and the errors that say why."""
+
+_GZIP_TRAILER_BYTES = 4
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What would run."""
+
+    scans: tuple[ScanInputs, ...]
+    """Runs that can be analysed, in natural order."""
+    findings: tuple[Finding, ...]
+    """Every oddity once: of the data set first, then of the runs in order."""
+    blocked: tuple[Blocked, ...]
+
+
+def survey(bids_dir: Path, selection: Selection | None = None, t1w_rule: str = "session") -> Plan:
+    """Look at every PET run that was asked for; headers and sidecars only.
+
+    Parameters
+    ----------
+    bids_dir : Path
+        Top folder of the data set; it need not pass the validator.
+    selection : Selection, optional
+        Which runs; all by default.
+    t1w_rule : str
+        See `pipeline.bids.dataset.choose_t1w`.
+
+    Raises
+    ------
+    ConfigError
+        If a label was asked for that the data set does not have.
+    DataError
+        If the folder is missing or holds no PET image of a subject.
+    """
+    dataset = index_dataset(bids_dir)
+    pets, findings = _list_pet(dataset)
+    if not pets:
+        raise DataError(
+            f"{bids_dir}: no PET image; sub-<label>[/ses-<label>]/pet/*_pet.nii.gz expected"
+        )
+    selection = selection or Selection()
+    chosen = select_pet(dataset, pets, selection)
+    notes, without_pet = _without_pet(dataset, pets, selection)
+    findings += [*_check_description(dataset), *notes]
+    findings += [finding for _, errors in without_pet for finding in errors]
+    headers = _Headers(dataset, {})
+    scans, blocked = [], dict(without_pet)
+    for pet in chosen:
+        scan, oddities = _survey_scan(dataset, headers, pet, t1w_rule)
+        oddities += _twins(pet, chosen)
+        findings += oddities
+        errors = tuple(finding for finding in oddities if finding.is_error)
+        if scan is not None and not errors:
+            scans.append(scan)
+        else:
+            label = pet.name.stem.removesuffix("_pet")
+            blocked[label] = (*blocked.get(label, ()), *errors)
+    return Plan(tuple(scans), tuple(dict.fromkeys(findings)), tuple(blocked.items()))
+
+
+def _list_pet(dataset: Dataset) -> tuple[list[BidsFile], list[Finding]]:
+    """PET runs with names BIDS allows, and a finding for every other image among them."""
+    pets, findings = [], []
+    for path in dataset.nifti_paths("pet"):
+        name = parse_name(path.name)
+        if name is None or name.suffix != "pet" or name.get("sub") is None:
+            reason = "the name is not that of a BIDS PET image"
+        elif unknown := [key for key, _ in name.entities if key not in PET_ENTITIES]:
+            reason = f"BIDS allows no '{unknown[0]}-' in the name of a PET image"
+        elif not _agrees_with_folders(BidsFile(path, name)):
+            reason = "the name contradicts the folders it lies in"
+        else:
+            pets.append(BidsFile(path, name))
+            continue
+        findings.append(
+            Finding("warning", str(path), None, f"ignored: {reason}", "rename or remove it")
+        )
+    return sorted(pets, key=lambda pet: natural_key(str(pet.path))), findings
+
+
+def _agrees_with_folders(file: BidsFile) -> bool:
+    expected = [f"sub-{file.subject}"]
+    if file.session is not None:
+        expected.append(f"ses-{file.session}")
+    return list(file.path.parts[:-2]) == expected
+
+
+def _check_description(dataset: Dataset) -> list[Finding]:
+    name = "dataset_description.json"
+    try:
+        content = read_json(dataset.root / name)
+    except DataError as error:
+        problem = str(error).removeprefix(f"{dataset.root / name}: ")
+        return [Finding("warning", name, None, problem, "add it; BIDS asks for one")]
+    findings = [
+        Finding("warning", name, key, "missing", "add it; BIDS asks for it")
+        for key in ("Name", "BIDSVersion")
+        if not content.get(key)
+    ]
+    if content.get("DatasetType") == "derivative":
+        message = "this is a derivative, not raw data"
+        findings.append(Finding("warning", name, "DatasetType", message, "give the raw data"))
+    return findings
+
+
+def _without_pet(
+    dataset: Dataset, pets: Iterable[BidsFile], selection: Selection
+) -> tuple[list[Finding], list[Blocked]]:
+    """Subjects with a folder but no PET: noted, or blocked where they were asked for by name."""
+    asked = selection.by_entity.get("sub", ())
+    with_pet = {pet.subject for pet in pets}
+    without = [f"sub-{label}" for label in dataset.participants if label not in with_pet]
+    notes: list[Finding] = []
+    blocked: list[Blocked] = []
+    for folder in without:
+        step = "add one, or leave the subject out"
+        if folder.removeprefix("sub-") in asked:
+            error = Finding("error", folder, None, "no PET image", step)
+            blocked.append((folder, (error,)))
+        elif not asked:
+            notes.append(Finding("note", folder, None, "no PET image", "nothing to do"))
+    return notes, blocked
+
+
+def _twins(pet: BidsFile, chosen: Iterable[BidsFile]) -> tuple[Finding, ...]:
+    twins = [
+        other
+        for other in chosen
+        if other.name.entities == pet.name.entities and other.path != pet.path
+    ]
+    return tuple(
+        Finding(
+            "error",
+            str(pet.path),
+            None,
+            f"the same run as {other.path.name}",
+            "keep one of the two",
+        )
+        for other in twins
+    )
+
+
+def _survey_scan(
+    dataset: Dataset, headers: _Headers, pet: BidsFile, t1w_rule: str
+) -> tuple[ScanInputs | None, tuple[Finding, ...]]:
+    n_frames, image_findings = headers.dynamic(pet)
+    sidecar, sidecar_findings = read_pet_sidecar(dataset, pet, n_frames)
+    t1w = choose_t1w(dataset, pet, t1w_rule)
+    t1w_findings = t1w.findings
+    if t1w.image is not None:
+        t1w_findings += headers.static(t1w.image)
+    weight, weight_findings = read_body_weight(dataset, pet.subject or "", pet.session)
+    findings = (*image_findings, *sidecar_findings, *t1w_findings, *weight_findings)
+    if sidecar is None or any(finding.is_error for finding in findings):
+        return None, findings
+    scan = ScanInputs(
+        subject=pet.subject or "",
+        session=pet.session,
+        task=pet.name.get("task"),
+        tracer=pet.name.get("trc"),
+        reconstruction=pet.name.get("rec"),
+        run=pet.name.get("run"),
+        pet=dataset.absolute(pet),
+        t1w=None if t1w.image is None else dataset.absolute(t1w.image),
+        t1w_reason=t1w.reason,
+        frame_start_s=sidecar.frame_start_s,
+        frame_duration_s=sidecar.frame_duration_s,
+        frame_scale=sidecar.frame_scale,
+        radionuclide=sidecar.radionuclide,
+        tracer_name=sidecar.tracer_name,
+        injected_mbq=sidecar.injected_mbq,
+        body_weight_kg=weight,
+    )
+    return scan, findings
+
+
+@dataclass(frozen=True)
+class _Headers:
+    """Checks of images by their headers; each file is opened once."""
+
+    dataset: Dataset
+    known: dict[BidsFile, tuple[tuple[int, ...] | None, tuple[Finding, ...]]]
+
+    def dynamic(self, pet: BidsFile) -> tuple[int | None, tuple[Finding, ...]]:
+        """Number of frames of a 4-D image, None with an error if it is not one."""
+        shape, findings = self._open(pet)
+        if shape is None:
+            return None, findings
+        if len(shape) == 4 and shape[3] > 1:
+            return shape[3], findings
+        finding = Finding(
+            "error",
+            str(pet.path),
+            None,
+            f"a dynamic (4-D) PET is expected, this image is {_shape_text(shape)}",
+            "leave a static image out, or merge its frames into one 4-D file",
+        )
+        return None, (*findings, finding)
+
+    def static(self, image: BidsFile) -> tuple[Finding, ...]:
+        """Findings of an image that must be 3-D."""
+        shape, findings = self._open(image)
+        if shape is None or (len(shape) >= 3 and all(n == 1 for n in shape[3:])):
+            return findings
+        finding = Finding(
+            "error",
+            str(image.path),
+            None,
+            f"one 3-D volume is expected, this image is {_shape_text(shape)}",
+            "keep one volume of it",
+        )
+        return (*findings, finding)
+
+    def _open(self, file: BidsFile) -> tuple[tuple[int, ...] | None, tuple[Finding, ...]]:
+        if file not in self.known:
+            self.known[file] = self._examine(file)
+        return self.known[file]
+
+    def _examine(self, file: BidsFile) -> tuple[tuple[int, ...] | None, tuple[Finding, ...]]:
+        path, where = self.dataset.absolute(file), str(file.path)
+        try:
+            image = open_image(path)
+        except DataError as error:
+            problem = str(error).removeprefix(f"{path}: ").replace(str(path), path.name)
+            finding = Finding("error", where, None, problem, "copy or convert the file again")
+            return None, (finding,)
+        shape = tuple(int(n) for n in image.shape)
+        findings = []
+        if not np.isfinite(image.affine).all() or abs(np.linalg.det(image.affine[:3, :3])) == 0:
+            findings.append(
+                Finding("error", where, None, "the affine is not usable", "convert it again")
+            )
+        if int(image.header["sform_code"]) == 0 and int(image.header["qform_code"]) == 0:
+            message = "the header gives no orientation, left and right are unknown"
+            findings.append(Finding("warning", where, None, message, "convert it again"))
+        if message := _cut_short(path, image):
+            findings.append(
+                Finding("warning", where, None, message, "copy the file again if it is damaged")
+            )
+        return shape, tuple(findings)
+
+
+def _cut_short(path: Path, image: object) -> str:
+    """What the length of the file says, without reading it; empty if all is well.
+
+    The last four bytes of a gzip file are the length of its content modulo 2^32.
+    """
+    header = image.header  # type: ignore[attr-defined]
+    bits = int(header["bitpix"])
+    n_voxels = int(np.prod([int(n) for n in header.get_data_shape()], dtype=object))
+    expected = int(header["vox_offset"]) + n_voxels * bits // 8
+    if path.suffix != ".gz":
+        return (
+            "" if path.stat().st_size >= expected else "the file is shorter than its header says"
+        )
+    with path.open("rb") as file:
+        file.seek(-_GZIP_TRAILER_BYTES, 2)
+        length = int.from_bytes(file.read(), "little")
+    if length >= expected % 2**32:
+        return ""
+    return "the compressed data seem to end before the header says"
+
+
+def _shape_text(shape: tuple[int, ...]) -> str:
+    return " x ".join(str(n) for n in shape)
+
+
+def render_plan(plan: Plan) -> str:
+    """What would run and what is odd, as plain text for a terminal of any width."""
+    lines = [f"{len(plan.scans)} PET run(s) can be analysed, {len(plan.blocked)} cannot.", ""]
+    if plan.scans:
+        header = ("run", "PET file", "frames", "minutes", "T1w", "chosen because")
+        rows: list[tuple[str, ...]] = [header]
+        rows += [_scan_row(scan) for scan in plan.scans]
+        lines += [*_columns(rows), ""]
+    for label, errors in plan.blocked:
+        lines += [f"{label} cannot run:", *(f"  {finding}" for finding in errors), ""]
+    oddities = [finding for finding in plan.findings if not finding.is_error]
+    # warnings may change results, so they come before notes
+    oddities.sort(key=lambda finding: finding.severity != "warning")
+    lines += [str(finding) for finding in oddities] or ["Nothing else is odd."]
+    return "\n".join(lines) + "\n"
+
+
+def _scan_row(scan: ScanInputs) -> tuple[str, ...]:
+    timing = scan.timing
+    minutes = float(timing.end_min[-1] - timing.start_min[0])
+    return (
+        scan.label,
+        scan.pet.name,
+        str(len(timing)),
+        f"{minutes:.1f}",
+        "none" if scan.t1w is None else scan.t1w.name,
+        scan.t1w_reason,
+    )
+
+
+def _columns(rows: list[tuple[str, ...]]) -> list[str]:
+    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
+    return [
+        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+        for row in rows
+    ]

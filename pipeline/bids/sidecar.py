@@ -1,0 +1,547 @@
+"""PET sidecars: the only module that knows their keys.
+
+Metadata are inherited from the top of the data set down to the image; every value keeps the name
+of the file it came from. What a key says is turned into seconds after injection, Bq/mL and MBq,
+or into findings.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import PurePosixPath
+from typing import Any, Literal
+
+import numpy as np
+
+from pipeline.bids.dataset import BidsFile, Dataset, read_columns
+from pipeline.bids.entities import bare_label, parse_name
+from pipeline.bids.findings import Finding, Severity
+from pipeline.core.decay import HALF_LIFE_S, decay_constant_per_s, frame_decay_factors
+from pipeline.core.errors import DataError
+from pipeline.core.timing import FrameTiming
+from pipeline.io.tables import read_json
+
+_PREFIX = {"": 1.0, "k": 1e3, "M": 1e6, "G": 1e9, "m": 1e-3, "u": 1e-6, "n": 1e-9, "p": 1e-12}
+_BQ_PER_CI = 3.7e10
+_ACTIVITY = re.compile(
+    r"(?P<prefix>kilo|mega|giga|milli|micro|nano|pico|[kmgnup\u03bc]?)"
+    r"(?P<unit>bq|becquerels?|ci|curies?)"
+)
+_PER_ML = re.compile(r"(/|per)?(ml|cc|ccm|cm3|milli?lit(er|re)s?)(-1)?")
+_STANDARD_UNITS = "Bq/mL"
+
+_TIME_TOLERANCE_S = 0.01
+_LATE_INJECTION_S = 600.0
+_LATE_SCAN_S = 60.0
+_PLAUSIBLE_MBQ = (1.0, 5000.0)
+_PLAUSIBLE_KG = (1.0, 400.0)
+
+
+@dataclass(frozen=True)
+class Metadata:
+    """Inherited metadata of an image.
+
+    Parameters
+    ----------
+    values : mapping
+        Sidecar key to its value, nearest file first.
+    sources : mapping
+        Sidecar key to the file it came from, relative.
+    fallback : str
+        File to name where a key is missing: the image's own sidecar.
+    findings : tuple of Finding
+        Sidecars that could not be read.
+    """
+
+    values: Mapping[str, Any]
+    sources: Mapping[str, str]
+    fallback: str
+    findings: tuple[Finding, ...] = ()
+
+
+def read_metadata(dataset: Dataset, image: BidsFile) -> Metadata:
+    """Metadata of an image by the inheritance principle.
+
+    A JSON file applies if it lies in the image's folder or above, has its suffix, and has no
+    entity the image lacks. Deeper files win; in one folder, the one with more entities.
+    """
+    values: dict[str, Any] = {}
+    sources: dict[str, str] = {}
+    findings = []
+    for path in _applicable(dataset, image):
+        try:
+            content = read_json(dataset.root / path)
+        except DataError as error:
+            problem = str(error).removeprefix(f"{dataset.root / path}: ")
+            findings.append(
+                Finding("error", str(path), None, problem, "repair the file; it is JSON text")
+            )
+            continue
+        values |= content
+        sources |= dict.fromkeys(content, str(path))
+    own = image.path.with_name(image.name.stem + ".json")
+    return Metadata(values, sources, str(own), tuple(findings))
+
+
+def _applicable(dataset: Dataset, image: BidsFile) -> list[PurePosixPath]:
+    entities = set(image.name.entities)
+    found = []
+    for depth, folder in enumerate(reversed(image.path.parents)):
+        for path in dataset.by_folder.get(folder, ()):
+            name = parse_name(path.name) if path.suffix == ".json" else None
+            if (
+                name is not None
+                and name.suffix == image.name.suffix
+                and set(name.entities) <= entities
+            ):
+                found.append((depth, len(name.entities), path))
+    return [path for *_, path in sorted(found)]
+
+
+@dataclass(frozen=True)
+class PetSidecar:
+    """What a PET run's metadata say, in the units of the analysis."""
+
+    frame_start_s: tuple[float, ...]
+    """Seconds after injection."""
+    frame_duration_s: tuple[float, ...]
+    frame_scale: tuple[float, ...]
+    """Per frame: value in the file times this is Bq/mL, decay-corrected to injection."""
+    radionuclide: str
+    tracer_name: str
+    injected_mbq: float | None
+
+
+def read_pet_sidecar(
+    dataset: Dataset, pet: BidsFile, n_frames: int | None
+) -> tuple[PetSidecar | None, tuple[Finding, ...]]:
+    """What the metadata of a PET run say, and everything odd about them.
+
+    Parameters
+    ----------
+    dataset : Dataset
+        Where the sidecars are.
+    pet : BidsFile
+        The PET image.
+    n_frames : int or None
+        Frames in the image, None if it could not be read.
+
+    Returns
+    -------
+    PetSidecar or None
+        None if any finding is an error.
+    tuple of Finding
+    """
+    metadata = read_metadata(dataset, pet)
+    if metadata.findings:
+        return None, metadata.findings
+    reader = _Reader(metadata)
+    if not metadata.values:
+        reader.report("error", None, "no sidecar", "write one; BIDS lists the keys a PET needs")
+        return None, tuple(reader.findings)
+    units = _read_units(reader)
+    timing, injection_s = _read_timing(reader, n_frames)
+    radionuclide = reader.text("TracerRadionuclide")
+    decay = _read_decay(reader, timing, injection_s, radionuclide)
+    injected_mbq = _read_injected(reader)
+    tracer_name = reader.text("TracerName")
+    if any(f.is_error for f in reader.findings) or units is None or timing is None:
+        return None, tuple(reader.findings)
+    sidecar = PetSidecar(
+        frame_start_s=tuple(timing.start_s.tolist()),
+        frame_duration_s=tuple(timing.duration_s.tolist()),
+        frame_scale=tuple((units * decay).tolist()),
+        radionuclide=radionuclide,
+        tracer_name=tracer_name,
+        injected_mbq=injected_mbq,
+    )
+    return sidecar, tuple(reader.findings)
+
+
+@dataclass
+class _Reader:
+    """Typed access to metadata; collects findings instead of raising."""
+
+    metadata: Metadata
+    findings: list[Finding] = field(default_factory=list)
+
+    def report(self, severity: Severity, key: str | None, message: str, next_step: str) -> None:
+        where = self.metadata.sources.get(self._spelling(key), self.metadata.fallback)
+        self.findings.append(Finding(severity, where, key, message, next_step))
+
+    def _spelling(self, key: str | None) -> str:
+        if key is None or key in self.metadata.values:
+            return key or ""
+        same = [k for k in self.metadata.values if k.lower() == key.lower()]
+        return same[0] if same else key
+
+    def raw(self, key: str) -> Any:
+        """Value of a key, None if it is missing, null or ``n/a``."""
+        spelling = self._spelling(key)
+        value = self.metadata.values.get(spelling)
+        if value is not None and spelling != key:
+            self.report("note", key, f"spelt {spelling}", f"rename it to {key}")
+        if isinstance(value, str) and value.strip().lower() in {"", "n/a", "na", "nan", "none"}:
+            return None
+        return value
+
+    def text(self, key: str) -> str:
+        """A text, empty if missing."""
+        value = self.raw(key)
+        if value is None:
+            self.report("warning", key, "missing", "add it to the sidecar")
+            return ""
+        return str(value).strip()
+
+    def number(self, key: str) -> float | None:
+        """A finite number, None if missing; something else is an error."""
+        value = self.raw(key)
+        if value is None:
+            return None
+        number = _number(value)
+        if number is None:
+            self.report("error", key, f"{value!r} is not a number", "write a number")
+        elif isinstance(value, str):
+            self.report("note", key, f"the number {value} is written as text", "drop the quotes")
+        return number
+
+    def numbers(self, key: str) -> np.ndarray[tuple[int], np.dtype[np.float64]] | None:
+        """A list of finite numbers; missing or something else is an error."""
+        value = self.raw(key)
+        if value is None:
+            self.report(
+                "error", key, "missing; it cannot be guessed", "add one number per frame, seconds"
+            )
+            return None
+        items = value if isinstance(value, list) else [value]
+        numbers = [_number(item) for item in items]
+        for place, (item, number) in enumerate(zip(items, numbers, strict=True)):
+            if number is None:
+                message = f"frame {place} is {item!r}, not a number"
+                self.report("error", key, message, "write one number per frame, seconds")
+                return None
+        if not items:
+            self.report("error", key, "empty", "add one number per frame, seconds")
+            return None
+        if any(isinstance(item, str) for item in items):
+            self.report("note", key, "numbers are written as text", "drop the quotes")
+        return np.array(numbers, float)
+
+    def flag(self, key: str) -> bool | None:
+        """True or false, None if missing; something else is an error."""
+        value = self.raw(key)
+        if value is None or isinstance(value, bool):
+            return value
+        words = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
+        flag = words.get(str(value).strip().lower())
+        if flag is None:
+            message = f"{value!r} is neither true nor false"
+            self.report("error", key, message, "write true or false")
+        else:
+            self.report("note", key, f"{value!r} read as {flag}".lower(), "write true or false")
+        return flag
+
+
+def _number(value: Any) -> float | None:
+    if isinstance(value, bool) or not isinstance(value, (int, float, str)):
+        return None
+    try:
+        number = float(value)
+    except ValueError:
+        return None
+    return number if np.isfinite(number) else None
+
+
+def activity_factor(units: str) -> float | None:
+    """Factor from a unit of activity to Bq, None if it is no such unit.
+
+    Prefixes are read without case where only one makes sense: nobody measures millibecquerel or
+    megacurie.
+
+    Examples
+    --------
+    >>> activity_factor("MBq"), activity_factor("mCi")
+    (1000000.0, 37000000.0)
+    """
+    match = _ACTIVITY.fullmatch(_squeeze(units))
+    return None if match is None else _bq(match)
+
+
+def concentration_factor(units: str) -> float | None:
+    """Factor from a unit of activity concentration to Bq/mL, None if it is no such unit.
+
+    Examples
+    --------
+    >>> [concentration_factor(units) for units in ("kBq/cc", "nCi/mL", "BQML")]
+    [1000.0, 37.0, 1.0]
+    >>> concentration_factor("SUV") is None
+    True
+    """
+    squeezed = _squeeze(units)
+    match = _ACTIVITY.match(squeezed)
+    if match is None or not _PER_ML.fullmatch(squeezed[match.end() :]):
+        return None
+    return _bq(match)
+
+
+def _squeeze(units: str) -> str:
+    return re.sub(r"[\s\[\]()*.\u00b7^_]", "", units.casefold()).replace("\u00b3", "3")
+
+
+def _bq(match: re.Match[str]) -> float:
+    curie = match["unit"].startswith("c")
+    prefix = match["prefix"].replace("\u03bc", "u")
+    prefix = {"kilo": "k", "mega": "M", "giga": "G", "milli": "m"}.get(prefix, prefix[:1])
+    if not curie:
+        prefix = {"m": "M", "g": "G"}.get(prefix, prefix)
+    elif prefix == "g":
+        prefix = "G"
+    if match["prefix"] == "micro":
+        prefix = "u"
+    # powers of ten divide exactly where the prefix is below one: 37 Bq in a nCi, not 36.999...
+    scale = _PREFIX[prefix]
+    base = _BQ_PER_CI if curie else 1.0
+    return base / round(1 / scale) if scale < 1 else base * scale
+
+
+def _read_units(reader: _Reader) -> float | None:
+    units = reader.raw("Units")
+    if units is None:
+        reader.report(
+            "error", "Units", "missing", f"add the unit of the voxels, {_STANDARD_UNITS}"
+        )
+        return None
+    factor = concentration_factor(units) if isinstance(units, str) else None
+    if factor is None:
+        reader.report(
+            "error",
+            "Units",
+            f"{units!r} is not activity per volume",
+            f"give images in {_STANDARD_UNITS}, kBq/mL or nCi/mL; "
+            "SUV and counts cannot be turned into it",
+        )
+    elif units != _STANDARD_UNITS:
+        reader.report(
+            "note",
+            "Units",
+            f"{units!r} read as {factor:g} Bq/mL",
+            f"BIDS asks for {_STANDARD_UNITS}",
+        )
+    return factor
+
+
+def _read_timing(reader: _Reader, n_frames: int | None) -> tuple[FrameTiming | None, float]:
+    """Frames in seconds after injection, and the injection in seconds after TimeZero."""
+    injection_s = reader.number("InjectionStart")
+    if injection_s is None:
+        reader.report(
+            "warning",
+            "InjectionStart",
+            "missing; the injection is taken to be at TimeZero",
+            "add it, seconds after TimeZero",
+        )
+        injection_s = 0.0
+    start = reader.numbers("FrameTimesStart")
+    duration = reader.numbers("FrameDuration")
+    if start is None or duration is None:
+        return None, injection_s
+    for key, values in (("FrameDuration", duration), ("FrameTimesStart", start)):
+        if n_frames is not None and values.size != n_frames:
+            reader.report(
+                "error",
+                key,
+                f"has {values.size} values but the image has {n_frames} frames",
+                "correct the sidecar, or convert the image again",
+            )
+            return None, injection_s
+    try:
+        timing = FrameTiming(start - injection_s, duration)
+    except ValueError as error:
+        key = "FrameDuration" if (duration <= 0).any() else "FrameTimesStart"
+        reader.report("error", key, str(error), _overlap_hint(start, duration))
+        return None, injection_s
+    _check_start(reader, timing, start, injection_s)
+    _check_gaps(reader, timing)
+    return timing, injection_s
+
+
+def _overlap_hint(start: Any, duration: Any) -> str:
+    if start.size == duration.size > 2 and np.isclose(duration[:-1], start[1:]).mean() > 0.9:
+        return "FrameDuration holds the ends of the frames: write end minus start"
+    return "correct FrameTimesStart or FrameDuration; both are seconds"
+
+
+def _check_start(reader: _Reader, timing: FrameTiming, start: Any, injection_s: float) -> None:
+    scan_s = reader.number("ScanStart")
+    if scan_s is not None and abs(start[0] - scan_s) > 1:
+        reader.report(
+            "warning",
+            "ScanStart",
+            f"is {scan_s:g} s but the first frame starts at {start[0]:g} s, both after TimeZero",
+            "check that FrameTimesStart counts from TimeZero; it is read so",
+        )
+    first_s = float(timing.start_s[0])
+    if first_s < -_LATE_INJECTION_S:
+        reader.report(
+            "warning",
+            "InjectionStart",
+            f"is {-first_s / 60:.1f} min after the first frame",
+            "check InjectionStart and TimeZero",
+        )
+    elif first_s < -_TIME_TOLERANCE_S:
+        reader.report(
+            "note",
+            "InjectionStart",
+            f"is {-first_s:g} s after the first frame, whose time is negative",
+            "nothing to do if the scan was started first",
+        )
+    elif first_s > _LATE_SCAN_S:
+        reader.report(
+            "warning",
+            "FrameTimesStart",
+            f"the first frame starts {first_s / 60:.1f} min after the injection",
+            "kinetic models need the scan from injection on; check InjectionStart",
+        )
+
+
+def _check_gaps(reader: _Reader, timing: FrameTiming) -> None:
+    gap_s = timing.start_s[1:] - timing.end_s[:-1]
+    frames = np.flatnonzero(gap_s > _TIME_TOLERANCE_S)
+    if frames.size == 0:
+        return
+    first = int(frames[0])
+    total_s = float(gap_s[frames].sum())
+    long = total_s > timing.duration_s.sum()
+    reader.report(
+        "warning" if long else "note",
+        "FrameTimesStart",
+        f"{frames.size} gap(s) between frames, {total_s:g} s in all, first after frame {first}",
+        "check that starts and durations are both seconds"
+        if long
+        else "nothing to do if the scan was interrupted",
+    )
+
+
+def _read_decay(
+    reader: _Reader, timing: FrameTiming | None, injection_s: float, radionuclide: str
+) -> Any:
+    """Per frame, the factor to activity decay-corrected to the injection; one if unknown."""
+    corrected = reader.flag("ImageDecayCorrected")
+    if corrected is None:
+        if not any(f.key == "ImageDecayCorrected" and f.is_error for f in reader.findings):
+            reader.report(
+                "error",
+                "ImageDecayCorrected",
+                "missing; a wrong guess would bend every curve",
+                "add true or false",
+            )
+        return 1.0
+    reference_s = _correction_time_s(reader, injection_s) if corrected else injection_s
+    needed = not corrected or abs(reference_s - injection_s) > _TIME_TOLERANCE_S
+    try:
+        per_s = decay_constant_per_s(radionuclide)
+    except KeyError:
+        _report_radionuclide(reader, radionuclide, needed)
+        return 1.0
+    if timing is None or not needed:
+        return np.ones(0 if timing is None else len(timing))
+    if not corrected:
+        reader.report(
+            "note",
+            "ImageDecayCorrected",
+            "false; frames are corrected to the injection here",
+            "nothing to do",
+        )
+        return frame_decay_factors(timing, per_s)
+    factor = np.exp(per_s * (reference_s - injection_s))
+    reader.report(
+        "note",
+        "ImageDecayCorrectionTime",
+        f"is {reference_s - injection_s:g} s after the injection; values are multiplied by "
+        f"{factor:.5g}",
+        "nothing to do",
+    )
+    return np.full(len(timing), factor)
+
+
+def _correction_time_s(reader: _Reader, injection_s: float) -> float:
+    reference_s = reader.number("ImageDecayCorrectionTime")
+    if reference_s is None:
+        reader.report(
+            "warning",
+            "ImageDecayCorrectionTime",
+            "missing; taken to be the injection",
+            "add it, seconds after TimeZero",
+        )
+        return injection_s
+    return reference_s
+
+
+def _report_radionuclide(reader: _Reader, radionuclide: str, needed: bool) -> None:
+    severity: Literal["error", "warning"] = "error" if needed else "warning"
+    known = ", ".join(HALF_LIFE_S)
+    need = "its half-life is needed" if needed else "its half-life is not needed here"
+    name = repr(radionuclide) if radionuclide else "missing"
+    reader.report(severity, "TracerRadionuclide", f"{name}; {need}", f"known are {known}")
+
+
+def _read_injected(reader: _Reader) -> float | None:
+    amount = reader.number("InjectedRadioactivity")
+    if amount is None:
+        reader.report(
+            "note", "InjectedRadioactivity", "missing", "add it if SUV or dose tables are wanted"
+        )
+        return None
+    units = reader.raw("InjectedRadioactivityUnits")
+    factor = activity_factor(units) if isinstance(units, str) else None
+    if factor is None:
+        said = "missing" if units is None else f"{units!r} is not a unit of activity"
+        reader.report(
+            "warning", "InjectedRadioactivityUnits", f"{said}; the dose is left out", "write MBq"
+        )
+        return None
+    mbq = amount * factor / 1e6
+    low, high = _PLAUSIBLE_MBQ
+    if not low <= mbq <= high:
+        reader.report(
+            "warning",
+            "InjectedRadioactivity",
+            f"{mbq:g} MBq is not a usual dose",
+            "check the number and its units",
+        )
+    return mbq
+
+
+def read_body_weight(
+    dataset: Dataset, subject: str, session: str | None
+) -> tuple[float | None, tuple[Finding, ...]]:
+    """Body weight in kg: that of the session, else of the subject, else None.
+
+    Only the columns of the identifier and of ``weight`` are looked at.
+    """
+    sessions_table = PurePosixPath(f"sub-{subject}", f"sub-{subject}_sessions.tsv")
+    places = (
+        (sessions_table, "session_id", "ses", session),
+        (PurePosixPath("participants.tsv"), "participant_id", "sub", subject),
+    )
+    for path, column, key, label in places:
+        for row in read_columns(dataset, path, (column, "weight")):
+            if label is None or bare_label(row[column], key) != label:
+                continue
+            weight = _number(row["weight"])
+            if weight is None:
+                continue
+            low, high = _PLAUSIBLE_KG
+            if low <= weight <= high:
+                return weight, ()
+            finding = Finding(
+                "warning",
+                str(path),
+                "weight",
+                f"{weight:g} kg for {key}-{label} is no body weight; it is left out",
+                "write kilograms",
+            )
+            return None, (finding,)
+    return None, ()
