@@ -1,0 +1,143 @@
+"""Figures over time: head motion, and measured and fitted time-activity curves."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from pipeline.core.timing import FrameTiming
+from pipeline.core.volume import BoolArray, FloatArray
+from pipeline.reports.overlays import WIDTH_IN
+from pipeline.reports.style import BLUE, CYCLE, INK, MUTED, SYMBOLS, VERMILLION, styled
+
+_COLUMNS = 4
+_BQ_PER_KBQ = 1000.0
+
+
+@dataclass(frozen=True, eq=False)
+class Motion:
+    """Head motion of every frame against the reference."""
+
+    timing: FrameTiming
+    translation_mm: FloatArray
+    """(F, 3), along x, y and z."""
+    rotation_rad: FloatArray
+    """(F, 3), about x, y and z."""
+    displacement_mm: FloatArray
+    """Framewise displacement, (F,); NaN for the first frame."""
+    corrected: BoolArray
+    """Whether a frame has a transform of its own, (F,)."""
+
+
+@dataclass(frozen=True, eq=False)
+class Curves:
+    """Time-activity curves of regions."""
+
+    timing: FrameTiming
+    measured_bqml: Mapping[str, FloatArray]
+    """Region to (F,) activity, decay-corrected, the reference region among them."""
+    fitted_bqml: Mapping[str, FloatArray]
+    """Region to (F,) model curve; regions without a fit are absent."""
+    reference: str = ""
+    """Name of the reference region; empty if there is none."""
+
+
+@styled
+def motion_figure(motion: Motion) -> Figure:
+    """Translations, rotations and framewise displacement over time."""
+    figure = Figure(figsize=(WIDTH_IN, 5.6), layout="constrained")
+    axes = figure.subplots(3, 1, sharex=True)
+    panels = (
+        (motion.translation_mm, "Translation (mm)", 1.0),
+        (np.rad2deg(motion.rotation_rad), "Rotation (degrees)", 1.0),
+        (motion.displacement_mm[:, None], "Framewise displacement (mm)", 1.0),
+    )
+    for ax, (values, title, least) in zip(axes, panels, strict=True):
+        _shade_uncorrected(ax, motion)
+        for column in range(values.shape[1]):
+            name, colour = ("xyz"[column], CYCLE[column]) if values.shape[1] == 3 else ("", INK)
+            ax.plot(
+                motion.timing.mid_min,
+                values[:, column],
+                color=colour,
+                marker="o",
+                markersize=3,
+                linewidth=1.2,
+                label=name,
+            )
+        ax.set_title(title)
+        _at_least(ax, -least if values.shape[1] == 3 else 0.0, least)
+        if values.shape[1] == 3:
+            ax.legend(loc="upper left", ncols=3, handlelength=1.2, bbox_to_anchor=(0.2, 1.18))
+    axes[-1].set_xlabel("Time after injection (min)")
+    axes[-1].set_xlim(0, float(motion.timing.end_min[-1]))
+    return figure
+
+
+@styled
+def curve_figure(curves: Curves, estimates: Mapping[str, float]) -> Figure:
+    """One panel per region: measured points, fitted line, and the reference in grey.
+
+    Parameters
+    ----------
+    curves : Curves
+        What to draw.
+    estimates : mapping
+        Region to BPND, for the titles; NaN where there is none.
+    """
+    names = [name for name in curves.measured_bqml if name != curves.reference]
+    rows = max(-(-len(names) // _COLUMNS), 1)
+    figure = Figure(figsize=(WIDTH_IN, 2.05 * rows + 0.35), layout="constrained")
+    grid = figure.subplots(rows, _COLUMNS, sharex=True, sharey=True, squeeze=False)
+    for ax, name in zip(grid.flat, names, strict=False):
+        _one_region(ax, curves, name, estimates.get(name, np.nan))
+    for ax in grid.flat[len(names) :]:
+        ax.set_axis_off()
+    grid[0, 0].set_xlim(0, float(curves.timing.end_min[-1]))
+    grid[0, 0].set_ylim(bottom=min(0.0, grid[0, 0].get_ylim()[0]))
+    figure.supxlabel("Time after injection (min)", fontsize=9)
+    figure.supylabel("Activity (kBq/mL)", fontsize=9)
+    return figure
+
+
+def _one_region(ax: Axes, curves: Curves, name: str, bpnd: float) -> None:
+    time = curves.timing.mid_min
+    if curves.reference in curves.measured_bqml:
+        reference = curves.measured_bqml[curves.reference] / _BQ_PER_KBQ
+        ax.plot(time, reference, color=MUTED, linewidth=1.0, linestyle=(0, (3, 1.5)))
+    if name in curves.fitted_bqml:
+        ax.plot(time, curves.fitted_bqml[name] / _BQ_PER_KBQ, color=VERMILLION, linewidth=1.4)
+    ax.plot(
+        time,
+        curves.measured_bqml[name] / _BQ_PER_KBQ,
+        linestyle="none",
+        marker="o",
+        markersize=3.2,
+        markerfacecolor="white",
+        markeredgecolor=BLUE,
+        markeredgewidth=0.9,
+    )
+    shown = "n/a" if not np.isfinite(bpnd) else f"{bpnd:.2f}"
+    ax.set_title(name)
+    ax.text(0.97, 0.95, f"{SYMBOLS['BPND']} {shown}", transform=ax.transAxes, ha="right", va="top")
+
+
+def _shade_uncorrected(ax: Axes, motion: Motion) -> None:
+    spans = zip(motion.timing.start_min, motion.timing.end_min, motion.corrected, strict=True)
+    for start, end, corrected in spans:
+        if not corrected:
+            ax.axvspan(start, end, color="#e4e7eb", linewidth=0)
+
+
+def _at_least(ax: Axes, low: float, high: float) -> None:
+    """Widen the limits, so that a still head does not look like a moving one."""
+    bottom, top = ax.get_ylim()
+    ax.set_ylim(min(bottom, low), max(top, high))
+
+
+CURVE_KEY = ((BLUE, "measured"), (VERMILLION, "fitted"), (MUTED, "reference region"))
+"""Colours of `curve_figure` and what they mean."""

@@ -1,0 +1,339 @@
+"""The page of a session: what was done to its images, what came out, and how far to trust it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from pipeline.core.volume import FloatArray, Volume
+from pipeline.reports.curves import (
+    CURVE_KEY,
+    Curves,
+    Motion,
+    curve_figure,
+    motion_figure,
+)
+from pipeline.reports.overlays import (
+    OUTLINE_KEY,
+    Tissues,
+    label_figure,
+    map_figure,
+    pet_over_t1w_figure,
+    pet_under_outlines_figure,
+    region_figure,
+    tissue_figure,
+)
+from pipeline.reports.page import (
+    SYMBOL_HTML,
+    Card,
+    Cell,
+    Note,
+    Page,
+    Section,
+    Shown,
+    Table,
+    facts,
+    number,
+    public,
+    render_page,
+)
+from pipeline.reports.style import UNITS, Colour, as_hex, data_uri, distinct_colours
+
+_PARAMETERS = {"BPND": ".2f", "R1": ".2f", "k2": ".3f", "k2a": ".3f"}
+_MOST_CARDS = 8
+_SCAN_NAMES = {
+    "subject": "Subject",
+    "session": "Session",
+    "task": "Task",
+    "tracer": "Tracer label",
+    "reconstruction": "Reconstruction",
+    "run": "Run",
+    "tracer_name": "Tracer",
+    "radionuclide": "Radionuclide",
+    "injected_mbq": "Injected (MBq)",
+    "body_weight_kg": "Body weight (kg)",
+    "n_frames": "Frames",
+    "duration_min": "Scan length (min)",
+    "t1w": "T1w image",
+    "t1w_reason": "Why this T1w",
+}
+_CAPTION_SIDES = "Left is on the left; positions in mm."
+
+
+@dataclass(frozen=True, eq=False)
+class Coregistration:
+    """Where the PET lies on the T1w."""
+
+    petref: Volume
+    petref2t1w_xfm: FloatArray
+    """(4, 4), world points of the PET reference to world points of the T1w, mm."""
+    quality: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def pet_in_t1w(self) -> Volume:
+        """The PET reference where it lies on the T1w; no voxel is changed."""
+        return Volume(self.petref.data, self.petref2t1w_xfm @ self.petref.affine)
+
+
+@dataclass(frozen=True, eq=False)
+class Regions:
+    """Regions on the grid of the PET reference."""
+
+    labels: Volume
+    names: Mapping[int, str]
+    """Label to name."""
+    volumes_mm3: Mapping[str, float] = field(default_factory=dict)
+
+    @property
+    def colours(self) -> dict[int, Colour]:
+        """Colour of every label."""
+        return dict(zip(self.names, distinct_colours(len(self.names)), strict=True))
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class SessionReport:
+    """What the page of a session is made of; what is missing is left out of it."""
+
+    scan: Mapping[str, Any]
+    """Facts of the scan; `subject` and `session` name the page."""
+    version: str
+    tissues: Tissues | None = None
+    labels: Volume | None = None
+    """Parcellation on the T1w, FreeSurfer label numbers."""
+    anatomy_quality: Mapping[str, Any] = field(default_factory=dict)
+    coregistration: Coregistration | None = None
+    motion: Motion | None = None
+    regions: Regions | None = None
+    curves: Curves | None = None
+    model: str = "SRTM"
+    kinetics: Sequence[Mapping[str, Any]] = ()
+    """Rows of the kinetic table: `name`, parameters, `<parameter>-se` in per cent, `flag`."""
+    maps: Mapping[str, Volume] = field(default_factory=dict)
+    """Parameter to map, on the grid of the PET reference."""
+    methods: Sequence[str] = ()
+    findings: Sequence[Note] = ()
+    provenance: Mapping[str, Any] = field(default_factory=dict)
+
+
+def render_session(report: SessionReport) -> str:
+    """The page as HTML, the same for the same report."""
+    entities = ("subject", "sub"), ("session", "ses"), ("task", "task"), ("run", "run")
+    labels = [
+        f"{short}-{str(report.scan[key]).removeprefix(short + '-')}"
+        for key, short in entities
+        if report.scan.get(key)
+    ]
+    shown = {key: value for key, value in report.scan.items() if value not in (None, "")}
+    sections = [
+        _findings(report),
+        _kinetics(report),
+        _curves(report),
+        _anatomy(report),
+        _coregistration(report),
+        _motion(report),
+        _regions(report),
+        _maps(report),
+        Section("methods", "Methods", text=[public(text) for text in report.methods]),
+        Section("provenance", "Provenance", facts=facts(report.provenance)),
+    ]
+    return render_page(
+        Page(
+            title=" ".join(labels) or "Session",
+            kicker="petbind session report",
+            facts=facts(shown, _SCAN_NAMES),
+            cards=_cards(report),
+            cards_title=SYMBOL_HTML["BPND"] + " of the regions",
+            sections=[section for section in sections if section is not None],
+            version=report.version,
+        )
+    )
+
+
+def _cards(report: SessionReport) -> list[Card]:
+    cards = []
+    for row in list(report.kinetics)[:_MOST_CARDS]:
+        error = _value(row, "BPND-se")
+        cards.append(
+            Card(
+                title=str(row["name"]),
+                value=number(_value(row, "BPND")).text,
+                detail=f"± {error:.1f} %" if np.isfinite(error) else "no standard error",
+                flag=_flag(row),
+            )
+        )
+    return cards
+
+
+def _findings(report: SessionReport) -> Section:
+    flagged = [row for row in report.kinetics if _flag(row)]
+    notes = [Note(n.severity, public(n.text), public(n.where)) for n in report.findings]
+    notes += [Note("warning", f"fit: {_flag(row)}", str(row["name"])) for row in flagged]
+    text = () if notes else ("Nothing was found wrong with the data or the fits.",)
+    return Section("findings", "Findings", text=text, notes=notes)
+
+
+def _anatomy(report: SessionReport) -> Section | None:
+    if report.tissues is None:
+        return None
+    figures = [
+        Shown(
+            data_uri(tissue_figure(report.tissues), "png"),
+            f"T1w image and its tissue boundaries. {_CAPTION_SIDES}",
+            OUTLINE_KEY,
+        )
+    ]
+    if report.labels is not None:
+        figures.append(
+            Shown(
+                data_uri(label_figure(report.tissues, report.labels), "png"),
+                f"Parcellation; left and right share a colour. {_CAPTION_SIDES}",
+            )
+        )
+    return Section("anatomy", "Anatomy", figures=figures, facts=facts(report.anatomy_quality))
+
+
+def _coregistration(report: SessionReport) -> Section | None:
+    if report.coregistration is None or report.tissues is None:
+        return None
+    pet = report.coregistration.pet_in_t1w
+    figures = [
+        Shown(
+            data_uri(pet_under_outlines_figure(report.tissues, pet), "png"),
+            f"PET reference under the boundaries of the T1w. {_CAPTION_SIDES}",
+            OUTLINE_KEY,
+        ),
+        Shown(
+            data_uri(pet_over_t1w_figure(report.tissues, pet), "png"),
+            f"PET reference in colour over the T1w. {_CAPTION_SIDES}",
+        ),
+    ]
+    return Section(
+        "coregistration",
+        "Coregistration",
+        figures=figures,
+        facts=facts(report.coregistration.quality),
+    )
+
+
+def _motion(report: SessionReport) -> Section | None:
+    motion = report.motion
+    if motion is None:
+        return None
+    displacement = motion.displacement_mm[np.isfinite(motion.displacement_mm)]
+    still = displacement.size == 0
+    summary = {
+        "Frames with a transform of their own": f"{int(motion.corrected.sum())} of "
+        f"{motion.corrected.size}",
+        "Largest translation (mm)": float(np.abs(motion.translation_mm).max()),
+        "Largest rotation (°)": float(np.rad2deg(np.abs(motion.rotation_rad).max())),
+        "Median framewise displacement (mm)": None if still else float(np.median(displacement)),
+        "Largest framewise displacement (mm)": None if still else float(displacement.max()),
+    }
+    shown = Shown(
+        data_uri(motion_figure(motion), "svg"),
+        "Head motion against the reference, at the middle of every frame. Grey: frames without "
+        "a transform of their own.",
+    )
+    return Section("motion", "Motion", figures=[shown], facts=facts(summary))
+
+
+def _regions(report: SessionReport) -> Section | None:
+    regions = report.regions
+    if regions is None or report.coregistration is None:
+        return None
+    key = [(as_hex(regions.colours[label]), name) for label, name in regions.names.items()]
+    petref = report.coregistration.petref
+    shown = Shown(
+        data_uri(region_figure(petref, regions.labels, regions.colours), "png"),
+        f"Regions on the PET reference, in slices chosen to meet each of them. {_CAPTION_SIDES}",
+        key,
+    )
+    return Section("regions", "Regions in PET space", figures=[shown])
+
+
+def _curves(report: SessionReport) -> Section | None:
+    if report.curves is None:
+        return None
+    estimates = {str(row["name"]): _value(row, "BPND") for row in report.kinetics}
+    shown = Shown(
+        data_uri(curve_figure(report.curves, estimates), "svg"),
+        f"Time-activity curves and the fit of {report.model}, decay-corrected. Reference: "
+        f"{report.curves.reference or 'none'}.",
+        CURVE_KEY,
+    )
+    return Section("curves", "Time-activity curves", figures=[shown])
+
+
+def _kinetics(report: SessionReport) -> Section | None:
+    if not report.kinetics:
+        return None
+    present = [p for p in _PARAMETERS if any(p in row for row in report.kinetics)]
+    volumes = {} if report.regions is None else report.regions.volumes_mm3
+    finite = [v for row in report.kinetics if np.isfinite(v := _value(row, "BPND"))]
+    largest = max(finite, default=1.0)
+    heads: list[str] = ["Region"]
+    for parameter in present:
+        unit = UNITS[parameter]
+        heads.append(SYMBOL_HTML[parameter] + ("" if unit == "unitless" else f" ({unit})"))
+        if parameter != "k2a":
+            heads.append("SE (%)")
+    heads += [*(["Volume (mL)"] if volumes else []), "Flag"]
+    rows = [_kinetic_row(row, present, largest, volumes) for row in report.kinetics]
+    return Section("kinetics", f"Kinetic parameters ({report.model})", tables=[Table(heads, rows)])
+
+
+def _kinetic_row(
+    row: Mapping[str, Any],
+    present: Sequence[str],
+    largest: float,
+    volumes: Mapping[str, float],
+) -> list[Cell]:
+    cells = [Cell(str(row["name"]))]
+    for parameter in present:
+        value = _value(row, parameter)
+        cell = number(value, _PARAMETERS[parameter])
+        if parameter == "BPND" and np.isfinite(value) and largest > 0:
+            cell = Cell(cell.text, cell.kind, bar=float(np.clip(value / largest, 0, 1)))
+        cells.append(cell)
+        if parameter != "k2a":
+            cells.append(number(_value(row, f"{parameter}-se"), ".1f"))
+    if volumes:
+        cells.append(number(volumes.get(str(row["name"]), np.nan) / 1000))
+    flag = _flag(row)
+    return [*cells, Cell(flag, "flag") if flag else Cell("")]
+
+
+def _maps(report: SessionReport) -> Section | None:
+    if not report.maps:
+        return None
+    brain = None
+    if report.coregistration is not None and report.tissues is not None:
+        brain = _in_petref(report.tissues.brain, report.coregistration.petref2t1w_xfm)
+    figures = [
+        Shown(
+            data_uri(map_figure(symbol, volume, brain), "png"),
+            f"{symbol} ({UNITS.get(symbol, '')}) in every voxel by {report.model}. "
+            f"{_CAPTION_SIDES}",
+        )
+        for symbol, volume in report.maps.items()
+    ]
+    return Section("maps", "Parametric maps", figures=figures)
+
+
+def _in_petref(brain: Volume | None, petref2t1w_xfm: FloatArray) -> Volume | None:
+    if brain is None:
+        return None
+    return Volume(brain.data, np.linalg.inv(petref2t1w_xfm) @ brain.affine)
+
+
+def _value(row: Mapping[str, Any], key: str) -> float:
+    value = row.get(key)
+    return float(value) if isinstance(value, (int, float)) else float("nan")
+
+
+def _flag(row: Mapping[str, Any]) -> str:
+    flag = row.get("flag")
+    return flag.replace("_", " ").replace(",", ", ") if isinstance(flag, str) else ""
