@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from itertools import pairwise
 
 ENTITY_ORDER = (
     "sub",
@@ -37,7 +36,7 @@ PET_ENTITIES = ("sub", "ses", "task", "trc", "rec", "run")
 """What BIDS allows in the name of a raw PET image, in order."""
 
 _NAME = re.compile(
-    r"(?P<entities>(?:[a-zA-Z]+-[a-zA-Z0-9+]+_)*)(?P<suffix>[a-zA-Z0-9]+)(?P<extension>\.[\w.]+)"
+    r"(?P<entities>(?:[a-zA-Z]+-[a-zA-Z0-9+]+_)*)(?P<suffix>[a-zA-Z0-9]+)(?P<extension>(?:\.[a-zA-Z0-9]+)+)"
 )
 
 
@@ -138,10 +137,3 @@ def natural_key(text: str) -> tuple[tuple[int, int, str], ...]:
     """
     parts = re.split(r"(\d+)", text)
     return tuple((0, int(p), "") if p.isdigit() else (1, 0, p) for p in parts if p)
-
-
-def is_ordered(keys: Iterable[str]) -> bool:
-    """Whether entity keys stand in BIDS order."""
-    return all(
-        ENTITY_ORDER.index(first) < ENTITY_ORDER.index(second) for first, second in pairwise(keys)
-    )

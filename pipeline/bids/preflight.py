@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import math
+import os
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -24,10 +27,12 @@ from pipeline.core.errors import DataError
 from pipeline.io.images import open_image
 from pipeline.io.tables import read_json
 
-Blocked = tuple[str, tuple[Finding, ...]]
-"""Label of a run or subject that cannot be analysed, and the errors that say why."""
+LabelledFindings = tuple[str, tuple[Finding, ...]]
+"""Label of a run or subject, and what was found about it."""
 
 _GZIP_TRAILER_BYTES = 4
+_MOST_SHOWN = 5
+_FAR_APART_MM = 100.0
 
 
 @dataclass(frozen=True)
@@ -38,7 +43,10 @@ class Plan:
     """Runs that can be analysed, in natural order."""
     findings: tuple[Finding, ...]
     """Every oddity once: of the data set first, then of the runs in order."""
-    blocked: tuple[Blocked, ...]
+    blocked: tuple[LabelledFindings, ...]
+    """What cannot be analysed, and the errors that say why."""
+    noted: tuple[LabelledFindings, ...]
+    """The warnings and notes of each of `scans`, for its report."""
 
 
 def survey(bids_dir: Path, selection: Selection | None = None, t1w_rule: str = "session") -> Plan:
@@ -63,16 +71,16 @@ def survey(bids_dir: Path, selection: Selection | None = None, t1w_rule: str = "
     dataset = index_dataset(bids_dir)
     pets, findings = _list_pet(dataset)
     if not pets:
-        raise DataError(
-            f"{bids_dir}: no PET image; sub-<label>[/ses-<label>]/pet/*_pet.nii.gz expected"
-        )
+        expected = "sub-<label>[/ses-<label>]/pet/*_pet.nii.gz expected"
+        ignored = "".join(f"\n  {finding}" for finding in findings[:_MOST_SHOWN])
+        raise DataError(f"{bids_dir}: no PET image of a subject; {expected}{ignored}")
     selection = selection or Selection()
     chosen = select_pet(dataset, pets, selection)
     notes, without_pet = _without_pet(dataset, pets, selection)
     findings += [*_check_description(dataset), *notes]
-    findings += [finding for _, errors in without_pet for finding in errors]
-    headers = _Headers(dataset, {})
-    scans, blocked = [], dict(without_pet)
+    findings += [finding for errors in without_pet.values() for finding in errors]
+    headers = _Headers(dataset)
+    scans, noted, blocked = [], [], without_pet
     for pet in chosen:
         scan, oddities = _survey_scan(dataset, headers, pet, t1w_rule)
         oddities += _twins(pet, chosen)
@@ -80,10 +88,12 @@ def survey(bids_dir: Path, selection: Selection | None = None, t1w_rule: str = "
         errors = tuple(finding for finding in oddities if finding.is_error)
         if scan is not None and not errors:
             scans.append(scan)
+            noted.append((scan.label, tuple(dict.fromkeys(oddities))))
         else:
             label = pet.name.stem.removesuffix("_pet")
             blocked[label] = (*blocked.get(label, ()), *errors)
-    return Plan(tuple(scans), tuple(dict.fromkeys(findings)), tuple(blocked.items()))
+    once = tuple(dict.fromkeys(findings))
+    return Plan(tuple(scans), once, tuple(blocked.items()), tuple(noted))
 
 
 def _list_pet(dataset: Dataset) -> tuple[list[BidsFile], list[Finding]]:
@@ -133,18 +143,22 @@ def _check_description(dataset: Dataset) -> list[Finding]:
 
 def _without_pet(
     dataset: Dataset, pets: Iterable[BidsFile], selection: Selection
-) -> tuple[list[Finding], list[Blocked]]:
-    """Subjects with a folder but no PET: noted, or blocked where they were asked for by name."""
+) -> tuple[list[Finding], dict[str, tuple[Finding, ...]]]:
+    """Folders without PET: noted; blocked if they cannot be read or were asked for by name."""
     asked = selection.by_entity.get("sub", ())
     with_pet = {pet.subject for pet in pets}
-    without = [f"sub-{label}" for label in dataset.participants if label not in with_pet]
     notes: list[Finding] = []
-    blocked: list[Blocked] = []
-    for folder in without:
-        step = "add one, or leave the subject out"
+    blocked: dict[str, tuple[Finding, ...]] = {}
+    for path in dataset.unreadable:
+        subject = path.parts[0].removeprefix("sub-")
+        if path.parts[0] != subject and (subject in asked or not asked):
+            step = "ask for the right to read it"
+            error = Finding("error", str(path), None, "this folder cannot be listed", step)
+            blocked["_".join(path.parts[:2])] = (error,)
+    for folder in (f"sub-{label}" for label in dataset.participants if label not in with_pet):
         if folder.removeprefix("sub-") in asked:
-            error = Finding("error", folder, None, "no PET image", step)
-            blocked.append((folder, (error,)))
+            step = "add one, or leave the subject out"
+            blocked[folder] = (Finding("error", folder, None, "no PET image", step),)
         elif not asked:
             notes.append(Finding("note", folder, None, "no PET image", "nothing to do"))
     return notes, blocked
@@ -176,7 +190,7 @@ def _survey_scan(
     t1w = choose_t1w(dataset, pet, t1w_rule)
     t1w_findings = t1w.findings
     if t1w.image is not None:
-        t1w_findings += headers.static(t1w.image)
+        t1w_findings += (*headers.static(t1w.image), *headers.far_apart(pet, t1w.image))
     weight, weight_findings = read_body_weight(dataset, pet.subject or "", pet.session)
     findings = (*image_findings, *sidecar_findings, *t1w_findings, *weight_findings)
     if sidecar is None or any(finding.is_error for finding in findings):
@@ -203,90 +217,101 @@ def _survey_scan(
 
 
 @dataclass(frozen=True)
+class _Header:
+    """What the header of an image says; no shape if it could not be read."""
+
+    shape: tuple[int, ...] = ()
+    centre_mm: tuple[float, ...] = ()
+    findings: tuple[Finding, ...] = ()
+
+
+@dataclass(frozen=True)
 class _Headers:
     """Checks of images by their headers; each file is opened once."""
 
     dataset: Dataset
-    known: dict[BidsFile, tuple[tuple[int, ...] | None, tuple[Finding, ...]]]
+    known: dict[BidsFile, _Header] = field(default_factory=dict)
 
     def dynamic(self, pet: BidsFile) -> tuple[int | None, tuple[Finding, ...]]:
         """Number of frames of a 4-D image, None with an error if it is not one."""
-        shape, findings = self._open(pet)
-        if shape is None:
-            return None, findings
-        if len(shape) == 4 and shape[3] > 1:
-            return shape[3], findings
-        finding = Finding(
-            "error",
-            str(pet.path),
-            None,
-            f"a dynamic (4-D) PET is expected, this image is {_shape_text(shape)}",
-            "leave a static image out, or merge its frames into one 4-D file",
-        )
-        return None, (*findings, finding)
+        header = self._open(pet)
+        if not header.shape:
+            return None, header.findings
+        if len(header.shape) == 4 and header.shape[3] > 1:
+            return header.shape[3], header.findings
+        message = f"a dynamic (4-D) PET is expected, this image is {_shape_text(header.shape)}"
+        step = "leave a static image out, or merge its frames into one 4-D file"
+        return None, (*header.findings, Finding("error", str(pet.path), None, message, step))
 
     def static(self, image: BidsFile) -> tuple[Finding, ...]:
         """Findings of an image that must be 3-D."""
-        shape, findings = self._open(image)
-        if shape is None or (len(shape) >= 3 and all(n == 1 for n in shape[3:])):
-            return findings
-        finding = Finding(
-            "error",
-            str(image.path),
-            None,
-            f"one 3-D volume is expected, this image is {_shape_text(shape)}",
-            "keep one volume of it",
-        )
-        return (*findings, finding)
+        header = self._open(image)
+        shape = header.shape
+        if not shape or (len(shape) >= 3 and all(n == 1 for n in shape[3:])):
+            return header.findings
+        message = f"one 3-D volume is expected, this image is {_shape_text(shape)}"
+        error = Finding("error", str(image.path), None, message, "keep one volume of it")
+        return (*header.findings, error)
 
-    def _open(self, file: BidsFile) -> tuple[tuple[int, ...] | None, tuple[Finding, ...]]:
+    def far_apart(self, pet: BidsFile, t1w: BidsFile) -> tuple[Finding, ...]:
+        """Note on images whose fields of view lie far from each other."""
+        centres = self._open(pet).centre_mm, self._open(t1w).centre_mm
+        if not all(centres):
+            return ()
+        distance_mm = float(np.linalg.norm(np.subtract(*centres)))
+        if not distance_mm > _FAR_APART_MM:
+            return ()
+        message = f"its centre is {distance_mm:.0f} mm from that of {t1w.path.name}"
+        step = "look at the PET-MR alignment in the report"
+        return (Finding("note", str(pet.path), None, message, step),)
+
+    def _open(self, file: BidsFile) -> _Header:
         if file not in self.known:
             self.known[file] = self._examine(file)
         return self.known[file]
 
-    def _examine(self, file: BidsFile) -> tuple[tuple[int, ...] | None, tuple[Finding, ...]]:
+    def _examine(self, file: BidsFile) -> _Header:
         path, where = self.dataset.absolute(file), str(file.path)
         try:
             image = open_image(path)
-        except DataError as error:
+            cut_short = _cut_short(path, image.header)
+        except (DataError, OSError) as error:
             problem = str(error).removeprefix(f"{path}: ").replace(str(path), path.name)
-            finding = Finding("error", where, None, problem, "copy or convert the file again")
-            return None, (finding,)
+            step = "copy or convert the file again"
+            return _Header(findings=(Finding("error", where, None, problem, step),))
         shape = tuple(int(n) for n in image.shape)
         findings = []
-        if not np.isfinite(image.affine).all() or abs(np.linalg.det(image.affine[:3, :3])) == 0:
-            findings.append(
-                Finding("error", where, None, "the affine is not usable", "convert it again")
-            )
-        if int(image.header["sform_code"]) == 0 and int(image.header["qform_code"]) == 0:
+        affine = np.asarray(image.affine, float)
+        if not np.isfinite(affine).all() or np.linalg.det(affine[:3, :3]) == 0:
+            message = "the affine cannot be used"
+            findings.append(Finding("error", where, None, message, "convert it again"))
+        elif int(image.header["sform_code"]) == 0 and int(image.header["qform_code"]) == 0:
             message = "the header gives no orientation, left and right are unknown"
             findings.append(Finding("warning", where, None, message, "convert it again"))
-        if message := _cut_short(path, image):
-            findings.append(
-                Finding("warning", where, None, message, "copy the file again if it is damaged")
-            )
-        return shape, tuple(findings)
+        if cut_short:
+            step = "copy the file again if it is damaged"
+            findings.append(Finding("warning", where, None, cut_short, step))
+        middle = np.append((np.array(shape[:3]) - 1) / 2, 1.0)
+        centre_mm = tuple((affine @ middle)[:3].tolist()) if len(shape) >= 3 else ()
+        return _Header(shape, centre_mm, tuple(findings))
 
 
-def _cut_short(path: Path, image: object) -> str:
+def _cut_short(path: Path, header: Any) -> str:
     """What the length of the file says, without reading it; empty if all is well.
 
     The last four bytes of a gzip file are the length of its content modulo 2^32.
     """
-    header = image.header  # type: ignore[attr-defined]
-    bits = int(header["bitpix"])
-    n_voxels = int(np.prod([int(n) for n in header.get_data_shape()], dtype=object))
-    expected = int(header["vox_offset"]) + n_voxels * bits // 8
+    n_voxels = math.prod(int(n) for n in header.get_data_shape())
+    expected = int(header["vox_offset"]) + n_voxels * int(header["bitpix"]) // 8
     if path.suffix != ".gz":
-        return (
-            "" if path.stat().st_size >= expected else "the file is shorter than its header says"
-        )
+        short = path.stat().st_size < expected
+        return "the file is shorter than its header says" if short else ""
     with path.open("rb") as file:
-        file.seek(-_GZIP_TRAILER_BYTES, 2)
+        file.seek(-_GZIP_TRAILER_BYTES, os.SEEK_END)
         length = int.from_bytes(file.read(), "little")
-    if length >= expected % 2**32:
+    if length == expected % 2**32:
         return ""
-    return "the compressed data seem to end before the header says"
+    return "the compressed data do not end as the header says"
 
 
 def _shape_text(shape: tuple[int, ...]) -> str:

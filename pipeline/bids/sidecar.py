@@ -11,7 +11,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 
@@ -21,14 +21,19 @@ from pipeline.bids.findings import Finding, Severity
 from pipeline.core.decay import HALF_LIFE_S, decay_constant_per_s, frame_decay_factors
 from pipeline.core.errors import DataError
 from pipeline.core.timing import FrameTiming
+from pipeline.core.volume import FloatArray
 from pipeline.io.tables import read_json
 
-_PREFIX = {"": 1.0, "k": 1e3, "M": 1e6, "G": 1e9, "m": 1e-3, "u": 1e-6, "n": 1e-9, "p": 1e-12}
-_BQ_PER_CI = 3.7e10
-_ACTIVITY = re.compile(
-    r"(?P<prefix>kilo|mega|giga|milli|micro|nano|pico|[kmgnup\u03bc]?)"
-    r"(?P<unit>bq|becquerels?|ci|curies?)"
-)
+_BQ_PER = {
+    "bq": {"": 1.0, "k": 1e3, "kilo": 1e3, "m": 1e6, "mega": 1e6, "g": 1e9, "giga": 1e9},
+    "ci": {
+        **{"": 3.7e10, "m": 3.7e7, "milli": 3.7e7, "u": 3.7e4, "\u03bc": 3.7e4, "micro": 3.7e4},
+        **{"n": 37.0, "nano": 37.0, "p": 0.037, "pico": 0.037},
+    },
+}
+"""Unit and its prefix, without case: nobody gives a scan in millibecquerel or megacurie."""
+
+_ACTIVITY = re.compile(r"(?P<prefix>[a-z\u03bc]*?)(?P<unit>bq|becquerels?|ci|curies?)")
 _PER_ML = re.compile(r"(/|per)?(ml|cc|ccm|cm3|milli?lit(er|re)s?)(-1)?")
 _STANDARD_UNITS = "Bq/mL"
 
@@ -143,12 +148,14 @@ def read_pet_sidecar(
         return None, tuple(reader.findings)
     units = _read_units(reader)
     timing, injection_s = _read_timing(reader, n_frames)
-    radionuclide = reader.text("TracerRadionuclide")
+    radionuclide = _read_radionuclide(reader)
     decay = _read_decay(reader, timing, injection_s, radionuclide)
     injected_mbq = _read_injected(reader)
     tracer_name = reader.text("TracerName")
-    if any(f.is_error for f in reader.findings) or units is None or timing is None:
-        return None, tuple(reader.findings)
+    _check_scale_factor(reader)
+    findings = tuple(dict.fromkeys(reader.findings))
+    if any(finding.is_error for finding in findings) or units is None or timing is None:
+        return None, findings
     sidecar = PetSidecar(
         frame_start_s=tuple(timing.start_s.tolist()),
         frame_duration_s=tuple(timing.duration_s.tolist()),
@@ -157,7 +164,7 @@ def read_pet_sidecar(
         tracer_name=tracer_name,
         injected_mbq=injected_mbq,
     )
-    return sidecar, tuple(reader.findings)
+    return sidecar, findings
 
 
 @dataclass
@@ -187,6 +194,10 @@ class _Reader:
             return None
         return value
 
+    def has(self, key: str) -> bool:
+        """Whether a key says anything."""
+        return self.raw(key) is not None
+
     def text(self, key: str) -> str:
         """A text, empty if missing."""
         value = self.raw(key)
@@ -207,7 +218,7 @@ class _Reader:
             self.report("note", key, f"the number {value} is written as text", "drop the quotes")
         return number
 
-    def numbers(self, key: str) -> np.ndarray[tuple[int], np.dtype[np.float64]] | None:
+    def numbers(self, key: str) -> FloatArray | None:
         """A list of finite numbers; missing or something else is an error."""
         value = self.raw(key)
         if value is None:
@@ -249,16 +260,13 @@ def _number(value: Any) -> float | None:
         return None
     try:
         number = float(value)
-    except ValueError:
+    except (ValueError, OverflowError):
         return None
     return number if np.isfinite(number) else None
 
 
 def activity_factor(units: str) -> float | None:
     """Factor from a unit of activity to Bq, None if it is no such unit.
-
-    Prefixes are read without case where only one makes sense: nobody measures millibecquerel or
-    megacurie.
 
     Examples
     --------
@@ -287,23 +295,13 @@ def concentration_factor(units: str) -> float | None:
 
 
 def _squeeze(units: str) -> str:
+    # casefold makes one of the two characters that look like micro
     return re.sub(r"[\s\[\]()*.\u00b7^_]", "", units.casefold()).replace("\u00b3", "3")
 
 
-def _bq(match: re.Match[str]) -> float:
-    curie = match["unit"].startswith("c")
-    prefix = match["prefix"].replace("\u03bc", "u")
-    prefix = {"kilo": "k", "mega": "M", "giga": "G", "milli": "m"}.get(prefix, prefix[:1])
-    if not curie:
-        prefix = {"m": "M", "g": "G"}.get(prefix, prefix)
-    elif prefix == "g":
-        prefix = "G"
-    if match["prefix"] == "micro":
-        prefix = "u"
-    # powers of ten divide exactly where the prefix is below one: 37 Bq in a nCi, not 36.999...
-    scale = _PREFIX[prefix]
-    base = _BQ_PER_CI if curie else 1.0
-    return base / round(1 / scale) if scale < 1 else base * scale
+def _bq(match: re.Match[str]) -> float | None:
+    unit = "ci" if match["unit"].startswith("c") else "bq"
+    return _BQ_PER[unit].get(match["prefix"])
 
 
 def _read_units(reader: _Reader) -> float | None:
@@ -323,8 +321,9 @@ def _read_units(reader: _Reader) -> float | None:
             "SUV and counts cannot be turned into it",
         )
     elif units != _STANDARD_UNITS:
+        milli = factor == _BQ_PER["bq"]["m"] and units.strip().startswith("m")
         reader.report(
-            "note",
+            "warning" if milli else "note",
             "Units",
             f"{units!r} read as {factor:g} Bq/mL",
             f"BIDS asks for {_STANDARD_UNITS}",
@@ -334,15 +333,14 @@ def _read_units(reader: _Reader) -> float | None:
 
 def _read_timing(reader: _Reader, n_frames: int | None) -> tuple[FrameTiming | None, float]:
     """Frames in seconds after injection, and the injection in seconds after TimeZero."""
-    injection_s = reader.number("InjectionStart")
-    if injection_s is None:
+    injection_s = reader.number("InjectionStart") or 0.0
+    if not reader.has("InjectionStart"):
         reader.report(
             "warning",
             "InjectionStart",
             "missing; the injection is taken to be at TimeZero",
             "add it, seconds after TimeZero",
         )
-        injection_s = 0.0
     start = reader.numbers("FrameTimesStart")
     duration = reader.numbers("FrameDuration")
     if start is None or duration is None:
@@ -362,25 +360,25 @@ def _read_timing(reader: _Reader, n_frames: int | None) -> tuple[FrameTiming | N
         key = "FrameDuration" if (duration <= 0).any() else "FrameTimesStart"
         reader.report("error", key, str(error), _overlap_hint(start, duration))
         return None, injection_s
-    _check_start(reader, timing, start, injection_s)
+    _check_start(reader, timing, float(start[0]))
     _check_gaps(reader, timing)
     return timing, injection_s
 
 
-def _overlap_hint(start: Any, duration: Any) -> str:
+def _overlap_hint(start: FloatArray, duration: FloatArray) -> str:
     if start.size == duration.size > 2 and np.isclose(duration[:-1], start[1:]).mean() > 0.9:
         return "FrameDuration holds the ends of the frames: write end minus start"
     return "correct FrameTimesStart or FrameDuration; both are seconds"
 
 
-def _check_start(reader: _Reader, timing: FrameTiming, start: Any, injection_s: float) -> None:
+def _check_start(reader: _Reader, timing: FrameTiming, first_frame_s: float) -> None:
     scan_s = reader.number("ScanStart")
-    if scan_s is not None and abs(start[0] - scan_s) > 1:
+    if scan_s is not None and abs(first_frame_s - scan_s) > 1:
         reader.report(
             "warning",
             "ScanStart",
-            f"is {scan_s:g} s but the first frame starts at {start[0]:g} s, both after TimeZero",
-            "check that FrameTimesStart counts from TimeZero; it is read so",
+            f"is {scan_s:g} s but the first frame starts at {first_frame_s:g} s",
+            "check that both count from TimeZero; FrameTimesStart is read so",
         )
     first_s = float(timing.start_s[0])
     if first_s < -_LATE_INJECTION_S:
@@ -424,75 +422,108 @@ def _check_gaps(reader: _Reader, timing: FrameTiming) -> None:
     )
 
 
+def _read_radionuclide(reader: _Reader) -> str:
+    """Name as `HALF_LIFE_S` has it where it is known, else as written."""
+    written = str(reader.raw("TracerRadionuclide") or "").strip()
+    letters = "".join(c for c in written if c.isalpha()).capitalize()
+    name = letters + "".join(c for c in written if c.isdigit())
+    return name if name in HALF_LIFE_S else written
+
+
 def _read_decay(
     reader: _Reader, timing: FrameTiming | None, injection_s: float, radionuclide: str
-) -> Any:
-    """Per frame, the factor to activity decay-corrected to the injection; one if unknown."""
+) -> FloatArray:
+    """Factors to activity decay-corrected to the injection, (F,); ones where an error forbids."""
+    ones = np.ones(0 if timing is None else len(timing))
     corrected = reader.flag("ImageDecayCorrected")
+    if not reader.has("ImageDecayCorrected"):
+        reader.report(
+            "error",
+            "ImageDecayCorrected",
+            "missing; a wrong guess would bend every curve",
+            "add true or false",
+        )
     if corrected is None:
-        if not any(f.key == "ImageDecayCorrected" and f.is_error for f in reader.findings):
-            reader.report(
-                "error",
-                "ImageDecayCorrected",
-                "missing; a wrong guess would bend every curve",
-                "add true or false",
-            )
-        return 1.0
-    reference_s = _correction_time_s(reader, injection_s) if corrected else injection_s
-    needed = not corrected or abs(reference_s - injection_s) > _TIME_TOLERANCE_S
-    try:
-        per_s = decay_constant_per_s(radionuclide)
-    except KeyError:
+        return ones
+    shift_s = _correction_time_s(reader, injection_s) - injection_s if corrected else 0.0
+    needed = not corrected or abs(shift_s) > _TIME_TOLERANCE_S
+    if radionuclide not in HALF_LIFE_S:
         _report_radionuclide(reader, radionuclide, needed)
-        return 1.0
+        return ones
     if timing is None or not needed:
-        return np.ones(0 if timing is None else len(timing))
-    if not corrected:
+        return ones
+    per_s = decay_constant_per_s(radionuclide)
+    with np.errstate(over="ignore", under="ignore", invalid="ignore"):
+        if corrected:
+            factors = np.full(len(timing), np.exp(per_s * shift_s))
+        else:
+            factors = frame_decay_factors(timing, per_s)
+    _report_decay(reader, corrected, shift_s, factors)
+    return factors
+
+
+def _report_decay(reader: _Reader, corrected: bool, shift_s: float, factors: FloatArray) -> None:
+    key = "ImageDecayCorrectionTime" if corrected else "ImageDecayCorrected"
+    if not (np.isfinite(factors) & (factors > 0)).all():
+        message = "the decay correction goes beyond all numbers"
+        reader.report("error", key, message, "check the times; all are seconds")
+    elif corrected:
+        message = f"{shift_s:g} s after the injection; values are multiplied by {factors[0]:.5g}"
+        reader.report("note", key, message, "nothing to do")
+    else:
+        message = "false; frames are corrected to the injection here"
+        reader.report("note", key, message, "nothing to do")
+        if not _all_ones(reader.raw("DecayCorrectionFactor")):
+            reader.report(
+                "warning",
+                "DecayCorrectionFactor",
+                "given, although ImageDecayCorrected is false",
+                "make sure that the values are not corrected already",
+            )
+
+
+def _all_ones(value: object) -> bool:
+    items = value if isinstance(value, list) else [value]
+    return all(item is None or _number(item) == 1 for item in items)
+
+
+def _check_scale_factor(reader: _Reader) -> None:
+    if not _all_ones(reader.raw("ScaleFactor")):
         reader.report(
             "note",
-            "ImageDecayCorrected",
-            "false; frames are corrected to the injection here",
-            "nothing to do",
+            "ScaleFactor",
+            "not applied; the values in the image are taken to be scaled already",
+            "nothing to do if the image was written by a converter",
         )
-        return frame_decay_factors(timing, per_s)
-    factor = np.exp(per_s * (reference_s - injection_s))
-    reader.report(
-        "note",
-        "ImageDecayCorrectionTime",
-        f"is {reference_s - injection_s:g} s after the injection; values are multiplied by "
-        f"{factor:.5g}",
-        "nothing to do",
-    )
-    return np.full(len(timing), factor)
 
 
 def _correction_time_s(reader: _Reader, injection_s: float) -> float:
     reference_s = reader.number("ImageDecayCorrectionTime")
-    if reference_s is None:
+    if not reader.has("ImageDecayCorrectionTime"):
         reader.report(
             "warning",
             "ImageDecayCorrectionTime",
             "missing; taken to be the injection",
             "add it, seconds after TimeZero",
         )
-        return injection_s
-    return reference_s
+    return injection_s if reference_s is None else reference_s
 
 
 def _report_radionuclide(reader: _Reader, radionuclide: str, needed: bool) -> None:
-    severity: Literal["error", "warning"] = "error" if needed else "warning"
-    known = ", ".join(HALF_LIFE_S)
-    need = "its half-life is needed" if needed else "its half-life is not needed here"
-    name = repr(radionuclide) if radionuclide else "missing"
-    reader.report(severity, "TracerRadionuclide", f"{name}; {need}", f"known are {known}")
+    severity: Severity = "error" if needed else "warning"
+    need = "is needed for the decay correction" if needed else "is not needed for this image"
+    name = f"the half-life of {radionuclide!r}, not known here," if radionuclide else "missing; it"
+    known = f"known are {', '.join(HALF_LIFE_S)}"
+    reader.report(severity, "TracerRadionuclide", f"{name} {need}", known)
 
 
 def _read_injected(reader: _Reader) -> float | None:
     amount = reader.number("InjectedRadioactivity")
-    if amount is None:
+    if not reader.has("InjectedRadioactivity"):
         reader.report(
             "note", "InjectedRadioactivity", "missing", "add it if SUV or dose tables are wanted"
         )
+    if amount is None:
         return None
     units = reader.raw("InjectedRadioactivityUnits")
     factor = activity_factor(units) if isinstance(units, str) else None
