@@ -1,0 +1,119 @@
+"""TOML files and `key=value` overrides to validated settings."""
+
+from __future__ import annotations
+
+import difflib
+import tomllib
+from collections.abc import Iterable, Mapping
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ValidationError
+
+from pipeline.config.schema import Settings
+from pipeline.core.errors import ConfigError
+
+
+def load_settings(config: str | None = None, overrides: Iterable[str] = ()) -> Settings:
+    """Defaults, then a file, then overrides.
+
+    Parameters
+    ----------
+    config : str, optional
+        Path of a TOML file, or the name of a study that comes with petbind.
+    overrides : iterable of str
+        ``section.key=value``; the value is read as TOML, and as text where it is not TOML.
+
+    Raises
+    ------
+    ConfigError
+        Naming every wrong key at once, with the nearest known name.
+    """
+    content: dict[str, Any] = {}
+    source = "settings"
+    if config is not None:
+        path = find_study(config)
+        source = path.name
+        try:
+            content = tomllib.loads(path.read_text(encoding="utf-8"))
+        except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+            raise ConfigError(f"{path}: not a readable TOML file ({error})") from error
+    for override in overrides:
+        _merge_override(content, override)
+    try:
+        return Settings.model_validate(content)
+    except ValidationError as error:
+        raise ConfigError(_explain(error, source)) from error
+
+
+def studies() -> dict[str, Path]:
+    """Studies that come with petbind, name to file."""
+    installed = Path(str(files("pipeline.config"))) / "studies"
+    folder = installed if installed.is_dir() else Path(__file__).parents[2] / "configs"
+    return {path.stem: path for path in sorted(folder.glob("*.toml"))}
+
+
+def find_study(config: str) -> Path:
+    """The file behind a path or a study's name.
+
+    Raises
+    ------
+    ConfigError
+        If there is neither.
+    """
+    path = Path(config)
+    if path.is_file():
+        return path
+    known = studies()
+    if config in known:
+        return known[config]
+    raise ConfigError(
+        f"{config}: neither a file nor a study that comes with petbind ({', '.join(known)})"
+    )
+
+
+def _merge_override(content: dict[str, Any], override: str) -> None:
+    key, separator, text = override.partition("=")
+    parts = key.strip().split(".")
+    if not separator or not all(parts):
+        raise ConfigError(f"--set {override}: expected section.key=value")
+    try:
+        value = tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        value = text.strip()
+    section = content
+    for part in parts[:-1]:
+        section = section.setdefault(part, {})
+        if not isinstance(section, dict):
+            raise ConfigError(f"--set {override}: '{part}' is a value, not a section")
+    section[parts[-1]] = value
+
+
+def _explain(error: ValidationError, source: str) -> str:
+    problems = error.errors(include_url=False)
+    lines = [f"{source}: {len(problems)} problem(s)"]
+    for problem in problems:
+        where = ".".join(str(part) for part in problem["loc"])
+        message = problem["msg"].removeprefix("Value error, ")
+        if problem["type"] in ("extra_forbidden", "unexpected_keyword_argument"):
+            message = "no such setting" + _nearest(problem["loc"])
+        lines.append(f"  {where}: {message}")
+    return "\n".join(lines)
+
+
+def _nearest(location: tuple[int | str, ...]) -> str:
+    known = _field_names(Settings, location[:-1])
+    match = difflib.get_close_matches(str(location[-1]), known, n=1)
+    return f"; did you mean '{match[0]}'?" if match else f"; known: {', '.join(known)}"
+
+
+def _field_names(schema: type[BaseModel], path: tuple[int | str, ...]) -> list[str]:
+    """Names of the fields of the section that a location lies in."""
+    section: Any = Settings().model_dump()
+    names = list(schema.model_fields)
+    for part in path:
+        if isinstance(section, Mapping) and part in section:
+            section = section[part]
+            names = list(section) if isinstance(section, Mapping) else names
+    return names

@@ -1,0 +1,233 @@
+"""The settings of a study: frozen sections that refuse what they do not know."""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+
+from pipeline.core.labels import LABEL_NAMES, sided
+from pipeline.kinetics import Srtm
+
+
+class Section(BaseModel):
+    """A frozen group of settings."""
+
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", validate_default=True, use_attribute_docstrings=True
+    )
+
+
+class EmbeddedAnatomy(Section):
+    """Tissues and MNI transform by the packages that come with petbind."""
+
+    backend: Literal["embedded"] = "embedded"
+    t1w: str = "session"
+    """Whose T1w a session takes: `session` (its own, else the subject's only one, else the
+    first), `first`, or `ses-<label>`."""
+
+    @field_validator("t1w")
+    @classmethod
+    def _known_rule(cls, value: str) -> str:
+        if value not in ("session", "first") and not re.fullmatch(r"ses-[A-Za-z0-9]+", value):
+            raise ValueError("must be 'session', 'first' or 'ses-<label>'")
+        return value
+
+
+class EmbeddedParcellation(Section):
+    """FreeSurfer-numbered labels by a Bayesian labelling with atlas priors."""
+
+    backend: Literal["embedded"] = "embedded"
+
+
+class EmbeddedMotion(Section):
+    """Rigid alignment of every frame to the mean of the scan."""
+
+    backend: Literal["embedded"] = "embedded"
+    first_frame_s: float = Field(default=120, ge=0)
+    """Frames whose middle comes earlier hold too few counts in too few places to be aligned:
+    they take the transform of the first frame that is; seconds after injection."""
+    smoothing_fwhm_mm: float = Field(default=6, ge=0, le=20)
+    """Gaussian smoothing for the estimation only, FWHM."""
+
+
+class NoMotion(Section):
+    """Frames are taken as they are."""
+
+    backend: Literal["none"] = "none"
+
+
+class EmbeddedCoregistration(Section):
+    """Rigid alignment of PET and T1w by mutual information."""
+
+    backend: Literal["embedded"] = "embedded"
+    smoothing_fwhm_mm: float = Field(default=4, ge=0, le=20)
+    """Gaussian smoothing of the T1w for the estimation only, FWHM."""
+
+
+class NoCoregistration(Section):
+    """PET and T1w share one world already."""
+
+    backend: Literal["none"] = "none"
+
+
+MotionOptions = Annotated[EmbeddedMotion | NoMotion, Field(discriminator="backend")]
+CoregistrationOptions = Annotated[
+    EmbeddedCoregistration | NoCoregistration, Field(discriminator="backend")
+]
+KineticModel = Srtm
+"""One of the reference-tissue models; more than one makes this a discriminated union."""
+
+
+class Ellipsoid(Section):
+    """A region drawn in MNI152 space."""
+
+    centre_mm: tuple[float, float, float]
+    """Centre, MNI152NLin2009cAsym world coordinates."""
+    radii_mm: tuple[float, float, float]
+    """Half axes along x, y and z."""
+
+    @field_validator("radii_mm")
+    @classmethod
+    def _positive(cls, value: tuple[float, float, float]) -> tuple[float, float, float]:
+        if min(value) <= 0:
+            raise ValueError("every half axis must be positive")
+        return value
+
+
+def _both_sides(*names: str) -> tuple[int, ...]:
+    return tuple(sorted(label for name in names for label in sided(name)))
+
+
+DEFAULT_REGIONS: dict[str, tuple[int, ...]] = {
+    "ACC": _both_sides("caudalanteriorcingulate", "rostralanteriorcingulate"),
+    "HIP": _both_sides("Hippocampus"),
+    "VST": _both_sides("Accumbens-area"),
+    "CAU": _both_sides("Caudate"),
+    "PUT": _both_sides("Putamen"),
+    "PAL": _both_sides("Pallidum"),
+    "THA": _both_sides("Thalamus"),
+    "AMG": _both_sides("Amygdala"),
+    "INS": _both_sides("insula"),
+    "FC": _both_sides(
+        "caudalmiddlefrontal",
+        "lateralorbitofrontal",
+        "medialorbitofrontal",
+        "parsopercularis",
+        "parsorbitalis",
+        "parstriangularis",
+        "rostralmiddlefrontal",
+        "superiorfrontal",
+        "frontalpole",
+    ),
+    "TC": _both_sides(
+        "bankssts",
+        "fusiform",
+        "inferiortemporal",
+        "middletemporal",
+        "superiortemporal",
+        "temporalpole",
+        "transversetemporal",
+    ),
+    "PC": _both_sides("inferiorparietal", "precuneus", "superiorparietal", "supramarginal"),
+    "OC": _both_sides("cuneus", "lateraloccipital", "lingual", "pericalcarine"),
+}
+
+
+class Regions(Section):
+    """Named regions: sets of FreeSurfer labels, or shapes in MNI152 space."""
+
+    labels: dict[str, tuple[int, ...]] = DEFAULT_REGIONS
+    """Region name to the label numbers it is made of."""
+    mni: dict[str, Ellipsoid] = {
+        "DBS": Ellipsoid(centre_mm=(0, -30, -11), radii_mm=(4, 4, 5)),
+    }
+    """Region name to its shape in MNI152NLin2009cAsym. The dorsal brain stem has no published
+    coordinates; this ellipsoid is an assumption."""
+    reference: tuple[int, ...] = (8, 47)
+    """Labels of the reference region, cerebellar cortex by default."""
+    reference_name: str = "CBL"
+    """Its name in tables."""
+    reference_erosion_mm: float = Field(default=2, ge=0, le=10)
+    """How far voxels of the reference must keep from other tissue."""
+    supersampling: int = Field(default=3, ge=1, le=6)
+    """Sample points along each edge of a PET voxel when region fractions are measured."""
+    minimum_volume_mm3: float = Field(default=100, ge=0)
+    """Regions with less volume inside the field of view get no estimate."""
+
+    @field_validator("labels", "reference")
+    @classmethod
+    def _known_labels(cls, value: Any) -> Any:
+        sets = value.values() if isinstance(value, dict) else [value]
+        unknown = sorted({n for labels in sets for n in labels} - set(LABEL_NAMES))
+        if unknown:
+            raise ValueError(f"no FreeSurfer label has number {', '.join(map(str, unknown))}")
+        return value
+
+    @model_validator(mode="after")
+    def _names_once(self) -> Self:
+        names = [*self.labels, *self.mni, self.reference_name]
+        for name in names:
+            if not re.fullmatch(r"[A-Za-z0-9]+", name):
+                raise ValueError(f"region name '{name}': only letters and digits")
+        if len({name.lower() for name in names}) < len(names):
+            raise ValueError("a region name is used twice")
+        return self
+
+
+class Kinetics(Section):
+    """Models for regions and voxels."""
+
+    model: KineticModel = Srtm()
+    """Model fitted to every region and, for the maps, to every voxel of the brain."""
+    maps: bool = True
+    """Also write parametric maps, in PET and in MNI152 space."""
+    map_smoothing_fwhm_mm: float = Field(default=0, ge=0, le=20)
+    """Gaussian smoothing of the frames before the voxelwise fit, FWHM."""
+
+
+class Group(Section):
+    """Where the design of the study is written."""
+
+    group_column: str = "group"
+    """Column of participants.tsv that holds the treatment group."""
+    sessions: tuple[str, str] = ("pre", "post")
+    """Labels of the sessions before and after treatment."""
+
+
+class Resources(Section):
+    """What a run may take of the machine."""
+
+    n_procs: int = Field(default=1, ge=1)
+    """Processes at the same time."""
+    mem_gb: float = Field(default=8, gt=0)
+    """Memory all of them may take together."""
+    omp_nthreads: int = Field(default=1, ge=1)
+    """Threads a process may use."""
+
+
+class Settings(Section):
+    """Everything a study can set."""
+
+    anatomy: EmbeddedAnatomy = EmbeddedAnatomy()
+    parcellation: EmbeddedParcellation = EmbeddedParcellation()
+    motion: MotionOptions = EmbeddedMotion()
+    coregistration: CoregistrationOptions = EmbeddedCoregistration()
+    regions: Regions = Regions()
+    kinetics: Kinetics = Kinetics()
+    group: Group = Group()
+    resources: Resources = Resources()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _default_backend(cls, content: Any) -> Any:
+        """A section that names no backend means the embedded one."""
+        if not isinstance(content, dict):
+            return content
+        steps = {step: content[step] for step in ("motion", "coregistration") if step in content}
+        return content | {
+            step: {"backend": "embedded"} | options
+            for step, options in steps.items()
+            if isinstance(options, dict)
+        }

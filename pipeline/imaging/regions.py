@@ -1,0 +1,229 @@
+"""Regions in PET space: what share of every PET voxel belongs to which label."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import product
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage, sparse
+
+from pipeline.core.transforms import apply_affine
+from pipeline.core.volume import BoolArray, FloatArray, IntArray, Volume
+from pipeline.imaging.itk import Field
+
+
+@dataclass(frozen=True, eq=False)
+class LabelFractions:
+    """Shares of labels in the voxels of a grid, sparse: most voxels hold one label or none."""
+
+    labels: tuple[int, ...]
+    """Label of every row."""
+    fractions: sparse.csr_array
+    """(L, X*Y*Z) shares between 0 and 1, voxels in C order."""
+    grid_shape: tuple[int, int, int]
+    voxel_volume_mm3: float
+
+    def of(self, members: Sequence[int]) -> FloatArray:
+        """Share of a set of labels in every voxel, (X*Y*Z,) float64."""
+        rows = [row for row, label in enumerate(self.labels) if label in set(members)]
+        return np.asarray(self.fractions[rows].sum(axis=0)).ravel()
+
+    def volume_mm3(self, members: Sequence[int]) -> float:
+        """Volume of a set of labels inside the field of view."""
+        return float(self.of(members).sum()) * self.voxel_volume_mm3
+
+    def winner(self) -> NDArray[np.int32]:
+        """Label of the largest share in every voxel, (X, Y, Z); 0 where less than half is labelled."""
+        total = np.asarray(self.fractions.sum(axis=0)).ravel()
+        best = np.zeros(total.size, np.float64)
+        winner = np.zeros(total.size, np.int32)
+        for row, label in enumerate(self.labels):
+            share = self.fractions[[row]].tocoo()
+            larger = share.data > best[share.col]
+            best[share.col[larger]] = share.data[larger]
+            winner[share.col[larger]] = label
+        winner[total < 0.5] = 0
+        return winner.reshape(self.grid_shape)
+
+
+def label_fractions(
+    labels: Volume, grid: Volume, grid2labels_xfm: FloatArray, supersampling: int
+) -> LabelFractions:
+    """Carry labels to another grid without interpolating them.
+
+    Every voxel of the grid is sampled at `supersampling` points along each edge, each of which
+    takes the label of the voxel it falls into.
+
+    Parameters
+    ----------
+    labels : Volume
+        Label numbers, int; 0 is background.
+    grid : Volume
+        Its shape and affine are the target grid.
+    grid2labels_xfm : (4, 4) array
+        World points of the grid to world points of `labels`, mm.
+    supersampling : int
+        Sample points along each edge of a voxel.
+
+    Returns
+    -------
+    LabelFractions
+    """
+    numbers = np.unique(labels.data)
+    numbers = numbers[numbers != 0]
+    rows = np.zeros(int(numbers.max(initial=0)) + 1, np.int32) - 1
+    rows[numbers] = np.arange(numbers.size)
+    voxel = np.linalg.inv(labels.affine) @ grid2labels_xfm @ grid.affine
+    box = _labelled_box(labels, grid.shape, np.linalg.inv(voxel))
+    index = np.stack(np.meshgrid(*box, indexing="ij"), axis=-1).reshape(-1, 3).astype(np.float32)
+    flat = np.ravel_multi_index(tuple(index.astype(np.int64).T), grid.shape)
+    offsets = (np.arange(supersampling) + 0.5) / supersampling - 0.5
+    shape = (numbers.size, int(np.prod(grid.shape)))
+    total = sparse.csr_array(shape, dtype=np.float64)
+    share = 1 / supersampling**3
+    for offset in product(offsets, repeat=3):
+        point = apply_affine(voxel, index + np.array(offset, np.float32))
+        value = _nearest(labels.data, point)
+        hit = value != 0
+        entries = (np.full(int(hit.sum()), share), (rows[value[hit]], flat[hit]))
+        total += sparse.coo_array(entries, shape=shape).tocsr()
+    return LabelFractions(
+        tuple(numbers.tolist()), total, grid.shape, grid.voxel_volume_mm3
+    )
+
+
+def ellipsoid_fraction(
+    centre_mm: FloatArray, radii_mm: FloatArray, grid_points_mm: Sequence[FloatArray]
+) -> FloatArray:
+    """Share of every voxel inside an ellipsoid, from its sample points.
+
+    Parameters
+    ----------
+    centre_mm, radii_mm : (3,) arrays
+        Centre and half axes along x, y and z.
+    grid_points_mm : sequence of (N, 3) arrays
+        Sample points of the N voxels, in the world of the ellipsoid.
+
+    Returns
+    -------
+    (N,) array
+    """
+    inside = [
+        np.sum(((points - centre_mm) / radii_mm) ** 2, axis=-1) <= 1 for points in grid_points_mm
+    ]
+    return np.asarray(np.mean(inside, axis=0))
+
+
+def field_points(field: Field, points_mm: FloatArray) -> FloatArray:
+    """Images of points (N, 3) under a displacement field, linear between its voxels.
+
+    Points outside the field move as its nearest edge does.
+    """
+    voxel = apply_affine(np.linalg.inv(field.affine), points_mm).T
+    shift = [
+        ndimage.map_coordinates(field.displacement_mm[..., axis], voxel, order=1, mode="nearest")
+        for axis in range(3)
+    ]
+    return np.asarray(points_mm + np.stack(shift, axis=-1))
+
+
+def sample_points(grid: Volume, mask: BoolArray, supersampling: int) -> list[FloatArray]:
+    """World points (N, 3) inside the N voxels of a mask, one array per point of the pattern."""
+    index = np.argwhere(mask).astype(float)
+    offsets = (np.arange(supersampling) + 0.5) / supersampling - 0.5
+    return [
+        apply_affine(grid.affine, index + np.array(offset))
+        for offset in product(offsets, repeat=3)
+    ]
+
+
+@dataclass(frozen=True)
+class ReferenceRule:
+    """What makes the reference region of a set of labels."""
+
+    labels: tuple[int, ...]
+    erosion_mm: float
+
+
+def trimmed_reference(labels: Volume, rule: ReferenceRule) -> BoolArray:
+    """Voxels of the reference that keep their distance from all other tissue, (X, Y, Z).
+
+    Parameters
+    ----------
+    labels : Volume
+        FreeSurfer-numbered labels.
+    rule : ReferenceRule
+        Member labels, and how far their voxels keep from any other voxel, background included.
+
+    Returns
+    -------
+    (X, Y, Z) bool array
+
+    Raises
+    ------
+    ValueError
+        If nothing is left.
+    """
+    member = np.isin(labels.data, rule.labels)
+    distance = ndimage.distance_transform_edt(member, sampling=labels.voxel_size_mm)
+    # a voxel centre one voxel from the border lies half a voxel inside the member tissue
+    trimmed = distance > rule.erosion_mm + labels.voxel_size_mm.min() / 2
+    if not trimmed.any():
+        raise ValueError(
+            f"the reference region is empty: {int(member.sum())} voxels before, none after an "
+            f"erosion of {rule.erosion_mm:g} mm"
+        )
+    return np.asarray(trimmed)
+
+
+@dataclass(frozen=True, eq=False)
+class RegionWeights:
+    """Weights that turn a frame into regional means."""
+
+    names: tuple[str, ...]
+    weights: sparse.csr_array
+    """(R, X*Y*Z); every row sums to one, or to zero for a region that is not there."""
+    volume_mm3: FloatArray
+    """(R,) volume inside the field of view."""
+
+    @classmethod
+    def of(cls, fractions: Mapping[str, FloatArray], voxel_volume_mm3: float) -> RegionWeights:
+        """From each region's share of every voxel, (X*Y*Z,)."""
+        rows = [sparse.csr_array(f[None, :]) for f in fractions.values()]
+        stacked = sparse.vstack(rows, format="csr")
+        total = np.asarray(stacked.sum(axis=1)).ravel()
+        scale = np.divide(1.0, total, out=np.zeros_like(total), where=total > 0)
+        weights = sparse.csr_array(sparse.diags_array(scale) @ stacked)
+        return cls(tuple(fractions), weights, total * voxel_volume_mm3)
+
+    def means(self, frame: FloatArray) -> FloatArray:
+        """Weighted regional means (R,) of a frame (X, Y, Z); NaN for a region that is not there."""
+        values = np.asarray(self.weights @ frame.reshape(-1).astype(np.float64))
+        return np.where(self.volume_mm3 > 0, values, np.nan)
+
+
+def _labelled_box(
+    labels: Volume, shape: tuple[int, int, int], labels2grid: FloatArray
+) -> list[IntArray]:
+    """Index ranges of the grid that can hold labels."""
+    where = np.argwhere(labels.data != 0)
+    if where.size == 0:
+        return [np.arange(0)] * 3
+    low, high = where.min(axis=0) - 0.5, where.max(axis=0) + 0.5
+    corners = np.array(list(product(*zip(low, high, strict=True))))
+    points = apply_affine(labels2grid, corners)
+    first = np.clip(np.floor(points.min(axis=0)).astype(int) - 1, 0, shape)
+    last = np.clip(np.ceil(points.max(axis=0)).astype(int) + 2, 0, shape)
+    return [np.arange(a, b) for a, b in zip(first, last, strict=True)]
+
+
+def _nearest(data: IntArray, voxel: FloatArray) -> IntArray:
+    """Values (N,) at the voxels that points (N, 3) fall into; 0 outside."""
+    index = np.floor(voxel + 0.5).astype(np.int64)
+    inside = np.all((index >= 0) & (index < data.shape), axis=1)
+    value = np.zeros(len(index), data.dtype)
+    value[inside] = data[tuple(index[inside].T)]
+    return value

@@ -1,0 +1,25 @@
+"""Step: where the PET lies on the T1w."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import ModuleType
+from typing import Any
+
+from pipeline.config.schema import CoregistrationOptions, Resources
+from workflows.coregistration import embedded, none
+
+MODULES: Mapping[str, ModuleType] = {"embedded": embedded, "none": none}
+"""Backend to its module, with `REQUIRES` and `METHODS`."""
+
+BACKENDS: Mapping[str, Any] = {
+    "embedded": embedded.init_embedded_coregistration_wf,
+    "none": none.init_no_coregistration_wf,
+}
+
+
+def init_coregistration_wf(
+    options: CoregistrationOptions, resources: Resources, *, name: str = "coregistration_wf"
+) -> Any:
+    """PET-MR coregistration by the backend the settings name."""
+    return BACKENDS[options.backend](options, resources, name=name)

@@ -1,0 +1,25 @@
+"""Step: frames of a scan in one space."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import ModuleType
+from typing import Any
+
+from pipeline.config.schema import MotionOptions, Resources
+from workflows.motion import embedded, none
+
+MODULES: Mapping[str, ModuleType] = {"embedded": embedded, "none": none}
+"""Backend to its module, with `REQUIRES` and `METHODS`."""
+
+BACKENDS: Mapping[str, Any] = {
+    "embedded": embedded.init_embedded_motion_wf,
+    "none": none.init_no_motion_wf,
+}
+
+
+def init_motion_wf(
+    options: MotionOptions, resources: Resources, *, name: str = "motion_wf"
+) -> Any:
+    """Head-motion correction by the backend the settings name."""
+    return BACKENDS[options.backend](options, resources, name=name)

@@ -1,0 +1,30 @@
+"""What every backend of motion correction takes and gives."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class MotionInputs:
+    """Ports of `inputnode`."""
+
+    pet: str
+    """Dynamic PET as in the data set, (X, Y, Z, F)."""
+    scan: str
+    """`pipeline.bids.scan.ScanInputs`: frame timing, and each frame's factor to Bq/mL."""
+
+
+@dataclass(frozen=True)
+class MotionOutputs:
+    """Ports of `outputnode`."""
+
+    pet_preproc: str
+    """Frames where the head lies as in `petref`, (X, Y, Z, F) float32, Bq/mL, decay-corrected to
+    injection."""
+    petref: str
+    """Duration-weighted mean of `pet_preproc`, (X, Y, Z), Bq/mL; its world is PET space."""
+    motion_xfms: str
+    """One rigid transform per frame, frame to `petref`, ITK text."""
+    confounds: str
+    """Table with a row per frame: parameters, framewise displacement, whether estimated."""
