@@ -58,7 +58,7 @@ def frame_decay_factors(
     timing : FrameTiming
         Frame starts and durations, seconds.
     decay_constant_per_s : float
-        Decay constant, 1/s.
+        Decay constant, 1/s; zero means no decay.
     reference_s : float
         Time the activity is corrected to, on the clock of `timing`.
 
@@ -68,7 +68,7 @@ def frame_decay_factors(
         Factors of at least about one for frames after the reference time.
     """
     x = decay_constant_per_s * timing.duration_s
-    mean_survival = -np.expm1(-x) / x
+    mean_survival = -np.expm1(-x) / x if decay_constant_per_s > 0 else np.ones_like(x)
     return np.asarray(
         np.exp(decay_constant_per_s * (timing.start_s - reference_s)) / mean_survival
     )

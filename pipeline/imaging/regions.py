@@ -141,42 +141,132 @@ def sample_points(grid: Volume, mask: BoolArray, supersampling: int) -> list[Flo
 
 
 @dataclass(frozen=True)
-class ReferenceRule:
-    """What makes the reference region of a set of labels."""
+class MniShape:
+    """An ellipsoid in MNI152 space."""
 
-    labels: tuple[int, ...]
-    erosion_mm: float
+    name: str
+    centre_mm: tuple[float, float, float]
+    radii_mm: tuple[float, float, float]
 
 
-def trimmed_reference(labels: Volume, rule: ReferenceRule) -> BoolArray:
+@dataclass(frozen=True)
+class RegionSpec:
+    """Which regions to draw, and how."""
+
+    labels: tuple[tuple[str, tuple[int, ...]], ...]
+    """Region names and the label numbers they are made of."""
+    mni: tuple[MniShape, ...]
+    reference_name: str
+    reference: tuple[int, ...]
+    reference_erosion_mm: float
+    supersampling: int
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Every region, the reference last."""
+        drawn = [name for name, _ in self.labels] + [shape.name for shape in self.mni]
+        return (*drawn, self.reference_name)
+
+
+def trimmed_reference(labels: Volume, members: Sequence[int], erosion_mm: float) -> BoolArray:
     """Voxels of the reference that keep their distance from all other tissue, (X, Y, Z).
 
     Parameters
     ----------
     labels : Volume
         FreeSurfer-numbered labels.
-    rule : ReferenceRule
-        Member labels, and how far their voxels keep from any other voxel, background included.
-
-    Returns
-    -------
-    (X, Y, Z) bool array
+    members : sequence of int
+        Labels of the reference.
+    erosion_mm : float
+        How far its voxels keep from any other voxel, background included.
 
     Raises
     ------
     ValueError
         If nothing is left.
     """
-    member = np.isin(labels.data, rule.labels)
+    member = np.isin(labels.data, list(members))
     distance = ndimage.distance_transform_edt(member, sampling=labels.voxel_size_mm)
-    # a voxel centre one voxel from the border lies half a voxel inside the member tissue
-    trimmed = distance > rule.erosion_mm + labels.voxel_size_mm.min() / 2
+    # the centre of a voxel beside the border lies half a voxel inside the tissue
+    trimmed = distance > erosion_mm + labels.voxel_size_mm.min() / 2
     if not trimmed.any():
         raise ValueError(
             f"the reference region is empty: {int(member.sum())} voxels before, none after an "
-            f"erosion of {rule.erosion_mm:g} mm"
+            f"erosion of {erosion_mm:g} mm; lower regions.reference_erosion_mm"
         )
     return np.asarray(trimmed)
+
+
+@dataclass(frozen=True, eq=False)
+class Anatomy:
+    """What the T1w tells about places."""
+
+    labels: Volume
+    """FreeSurfer-numbered labels on the T1w grid."""
+    t1w2mni: Field
+    """On the T1w grid; a point of the T1w goes to its place in MNI152 space."""
+
+
+def region_fractions(
+    anatomy: Anatomy, grid: Volume, grid2t1w_xfm: FloatArray, spec: RegionSpec
+) -> tuple[dict[str, FloatArray], LabelFractions]:
+    """Share of every region in every voxel of the PET grid.
+
+    Parameters
+    ----------
+    anatomy : Anatomy
+        Labels and the way to MNI152 space.
+    grid : Volume
+        PET grid.
+    grid2t1w_xfm : (4, 4) array
+        World points of the PET to world points of the T1w, mm.
+    spec : RegionSpec
+        The regions.
+
+    Returns
+    -------
+    dict of str to (X*Y*Z,) array
+        Region to its shares, in the order of ``spec.names``.
+    LabelFractions
+        Shares of all labels.
+
+    Raises
+    ------
+    ValueError
+        If the reference region is empty.
+    """
+    fractions = label_fractions(anatomy.labels, grid, grid2t1w_xfm, spec.supersampling)
+    regions = {name: fractions.of(members) for name, members in spec.labels}
+    if spec.mni:
+        regions |= _mni_fractions(anatomy, grid, grid2t1w_xfm, spec)
+    trimmed = trimmed_reference(anatomy.labels, spec.reference, spec.reference_erosion_mm)
+    reference = anatomy.labels.with_data(trimmed.astype(np.int32))
+    carried = label_fractions(reference, grid, grid2t1w_xfm, spec.supersampling)
+    regions[spec.reference_name] = carried.of((1,))
+    return regions, fractions
+
+
+def _mni_fractions(
+    anatomy: Anatomy, grid: Volume, grid2t1w_xfm: FloatArray, spec: RegionSpec
+) -> dict[str, FloatArray]:
+    """Shares of the MNI shapes; a point goes PET to T1w to MNI in one go."""
+    index = np.argwhere(np.ones(grid.shape, bool)).astype(float)
+    centres = field_points(
+        anatomy.t1w2mni, apply_affine(grid2t1w_xfm @ grid.affine, index)
+    )
+    reach = 2 * float(np.linalg.norm(grid.voxel_size_mm))
+    regions = {}
+    for shape in spec.mni:
+        centre, radii = np.array(shape.centre_mm), np.array(shape.radii_mm)
+        near = np.all(np.abs(centres - centre) <= radii + reach, axis=1)
+        total = np.zeros(len(index))
+        points = [
+            field_points(anatomy.t1w2mni, apply_affine(grid2t1w_xfm, p))
+            for p in sample_points(grid, near.reshape(grid.shape), spec.supersampling)
+        ]
+        total[near] = ellipsoid_fraction(centre, radii, points)
+        regions[shape.name] = total
+    return regions
 
 
 @dataclass(frozen=True, eq=False)

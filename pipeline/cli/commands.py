@@ -1,0 +1,195 @@
+"""What `run`, `check`, `graph` and `config` do."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from pipeline import __version__
+from pipeline.bids.dataset import Selection
+from pipeline.bids.derivatives import dataset_description, raw_link
+from pipeline.bids.preflight import Plan, render_plan, survey
+from pipeline.config.load import load_settings
+from pipeline.config.schema import Settings
+from pipeline.core.errors import ConfigError
+from pipeline.io.tables import read_json, write_json, write_table
+
+DONE, SOME_FAILED, WRONG_USE = 0, 1, 2
+
+
+def run(args: argparse.Namespace) -> int:
+    """Analyse sessions, or the cohort."""
+    settings = _settings(args)
+    _check_folders(args.bids_dir, args.out_dir)
+    if args.level == "group":
+        return _run_group(args, settings)
+    return _run_participants(args, settings)
+
+
+def check(args: argparse.Namespace) -> int:
+    """Print what would run, and every oddity."""
+    settings = _settings(args)
+    _check_folders(args.bids_dir, args.out_dir)
+    plan = survey(args.bids_dir, _selection(args), settings.anatomy.t1w)
+    print(render_plan(plan))
+    if not plan.scans:
+        return WRONG_USE
+    return SOME_FAILED if plan.blocked else DONE
+
+
+def graph(args: argparse.Namespace) -> int:
+    """Write the graph of the first session that would run."""
+    from workflows.cohort import init_cohort_wf
+
+    settings = _settings(args)
+    plan = survey(args.bids_dir, _selection(args), settings.anatomy.t1w)
+    _require_scans(plan)
+    first = Plan(plan.scans[:1], (), (), ())
+    workflow = init_cohort_wf(first, _folders(args), settings)
+    args.out_dir.mkdir(parents=True, exist_ok=True)
+    path = args.out_dir / f"{plan.scans[0].label}_graph.dot"
+    workflow.write_graph(dotfilename=str(path), graph2use="colored", format="dot")
+    print(path)
+    return DONE
+
+
+def config(args: argparse.Namespace) -> int:
+    """Show, check or describe the settings."""
+    if args.action == "schema":
+        print(json.dumps(Settings.model_json_schema(), indent=2))
+        return DONE
+    settings = load_settings(args.config, args.overrides)
+    if args.action == "show":
+        print(settings.model_dump_json(indent=2))
+    else:
+        print("settings are valid")
+    return DONE
+
+
+def _run_participants(args: argparse.Namespace, settings: Settings) -> int:
+    from pipeline.execution.run import Limits, run_graph
+    from workflows.cohort import init_cohort_wf
+
+    plan = survey(args.bids_dir, _selection(args), settings.anatomy.t1w)
+    for label, findings in plan.blocked:
+        for finding in findings:
+            print(f"petbind: {label} will not run: {finding}", file=sys.stderr)
+    _require_scans(plan)
+    _describe_output(args.bids_dir, args.out_dir, settings)
+    workflow = init_cohort_wf(plan, _folders(args), settings)
+    resources = settings.resources
+    failures = run_graph(
+        workflow, Limits(resources.n_procs, resources.mem_gb, args.stop_on_first_crash)
+    )
+    return _report_outcome(plan, failures, args.out_dir)
+
+
+def _run_group(args: argparse.Namespace, settings: Settings) -> int:
+    from pipeline.execution.run import Limits, run_graph
+    from workflows.cohort import work_root
+    from workflows.group import group_design, init_group_wf
+
+    workflow = init_group_wf(args.out_dir, args.bids_dir, group_design(settings.group))
+    workflow.base_dir = str(work_root(_folders(args).work_dir))
+    failures = run_graph(workflow, Limits(settings.resources.n_procs, settings.resources.mem_gb))
+    for failure in failures:
+        print(f"petbind: group: {failure.reason}", file=sys.stderr)
+    if failures:
+        return WRONG_USE
+    print(f"group page: {args.out_dir / 'group.html'}")
+    return DONE
+
+
+def _report_outcome(plan: Plan, failures: list, out_dir: Path) -> int:  # type: ignore[type-arg]
+    """Print and write which sessions are done, and where the others stopped."""
+    import pandas as pd
+
+    from workflows.cohort import parts_of
+
+    rows = []
+    for scan in plan.scans:
+        stopped = [f for f in failures if f.part in parts_of(scan)]
+        first = stopped[0] if stopped else None
+        rows.append(
+            {
+                "session": scan.label,
+                "state": "failed" if first else "done",
+                "node": first.step if first else "n/a",
+                "reason": " ".join(first.reason.split()) if first else "n/a",
+                "crash_file": Path(first.crash_file).name if first else "n/a",
+            }
+        )
+    for label, findings in plan.blocked:
+        reason = " ".join(str(finding) for finding in findings)
+        rows.append(
+            {"session": label, "state": "not run", "node": "n/a", "reason": reason, "crash_file": "n/a"}
+        )
+    table = pd.DataFrame(rows)
+    (out_dir / "logs").mkdir(parents=True, exist_ok=True)
+    write_table(out_dir / "logs" / "sessions.tsv", table)
+    _print_outcome(table)
+    return DONE if (table["state"] == "done").all() else SOME_FAILED
+
+
+def _print_outcome(table) -> None:  # type: ignore[no-untyped-def]
+    shown = Table(box=None, pad_edge=False)
+    for heading in ("session", "state", "node", "reason"):
+        shown.add_column(heading, overflow="fold")
+    for row in table.to_dict("records"):
+        colour = {"done": "green", "failed": "red"}.get(row["state"], "yellow")
+        cells = ["" if row[key] == "n/a" else row[key] for key in ("node", "reason")]
+        shown.add_row(row["session"], f"[{colour}]{row['state']}[/]", *cells)
+    Console().print(shown)
+
+
+def _describe_output(bids_dir: Path, out_dir: Path, settings: Settings) -> None:
+    """Write `dataset_description.json` and the settings in force."""
+    out_dir.mkdir(parents=True, exist_ok=True)
+    raw = bids_dir / "dataset_description.json"
+    content = read_json(raw) if raw.is_file() else {}
+    description = dataset_description(__version__, content, raw_link(bids_dir, out_dir))
+    write_json(out_dir / "dataset_description.json", description)
+    (out_dir / "logs").mkdir(exist_ok=True)
+    write_json(out_dir / "logs" / "settings.json", settings.model_dump(mode="json"))
+
+
+def _settings(args: argparse.Namespace) -> Settings:
+    overrides = list(args.overrides)
+    for option in ("n_procs", "mem_gb", "omp_nthreads"):
+        value = getattr(args, option, None)
+        if value is not None:
+            overrides.append(f"resources.{option}={value}")
+    return load_settings(args.config, overrides)
+
+
+def _selection(args: argparse.Namespace) -> Selection:
+    return Selection(
+        participants=tuple(args.participant_label),
+        sessions=tuple(args.session_label),
+        tracers=tuple(args.tracer_label),
+        tasks=tuple(args.task_label),
+        reconstructions=tuple(args.rec_label),
+        runs=tuple(args.run_label),
+    )
+
+
+def _folders(args: argparse.Namespace):  # type: ignore[no-untyped-def]
+    from workflows.anatomical import Folders
+
+    work_dir = getattr(args, "work_dir", None) or args.out_dir / "work"
+    return Folders(args.bids_dir.absolute(), args.out_dir.absolute(), work_dir.absolute())
+
+
+def _check_folders(bids_dir: Path, out_dir: Path) -> None:
+    if bids_dir.resolve() == out_dir.resolve():
+        raise ConfigError(f"{out_dir}: results would mix with the raw data; name another folder")
+
+
+def _require_scans(plan: Plan) -> None:
+    if not plan.scans:
+        raise ConfigError("no session can run; see the errors above, or petbind check BIDS OUT")

@@ -1,0 +1,61 @@
+"""Entry point: messages, exit codes, and which command does what."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import os
+import sys
+from collections.abc import Sequence
+
+from pipeline.core.errors import PetbindError
+
+DONE, SOME_FAILED, WRONG_USE = 0, 1, 2
+"""Exit codes: all done; some sessions failed; wrong use or input that cannot be run."""
+
+_COMMANDS = ("run", "check", "graph", "simulate", "demo", "config")
+_THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a command; returns the exit code."""
+    # before numpy is loaded: sums in a fixed order, and cores for sessions instead of threads
+    for variable in _THREAD_VARIABLES:
+        os.environ.setdefault(variable, "1")
+    os.environ.setdefault("ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS", "1")
+    from pipeline.cli.parser import build_parser
+
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    args = build_parser().parse_args(_with_command(words))
+    logging.basicConfig(format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
+    logging.getLogger("petbind").setLevel(logging.INFO)
+    try:
+        return _dispatch(args)
+    except PetbindError as error:
+        print(f"petbind: {error}", file=sys.stderr)
+        return WRONG_USE
+    except KeyboardInterrupt:
+        print("petbind: stopped; what is done is kept, start again to go on", file=sys.stderr)
+        return SOME_FAILED
+
+
+def _with_command(words: list[str]) -> list[str]:
+    """The BIDS-App form `petbind BIDS OUT LEVEL` with its command in front."""
+    first = next((word for word in words if not word.startswith("-")), None)
+    if first is None or first in _COMMANDS:
+        return words
+    return ["run", *words]
+
+
+def _dispatch(args: argparse.Namespace) -> int:
+    from pipeline.cli import commands, demo, simulate
+
+    table = {
+        "run": commands.run,
+        "check": commands.check,
+        "graph": commands.graph,
+        "config": commands.config,
+        "demo": demo.run,
+        "simulate": simulate.run,
+    }
+    return table[args.command](args)

@@ -1,0 +1,107 @@
+"""The words of the command line."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from pipeline import __version__
+
+_ENTITIES = ("participant", "session", "tracer", "task", "rec", "run")
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """Parser of every sub-command; the BIDS-App form is `run`."""
+    parser = argparse.ArgumentParser(
+        prog="petbind",
+        description="From BIDS dynamic PET and T1w MRI to binding potentials and group statistics.",
+        epilog="petbind BIDS OUT participant|group is the same as petbind run BIDS OUT ...",
+    )
+    parser.add_argument("--version", action="version", version=f"petbind {__version__}")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    _add_run(commands)
+    _add_check(commands)
+    _add_graph(commands)
+    _add_simulate(commands)
+    _add_demo(commands)
+    _add_config(commands)
+    return parser
+
+
+def _add_run(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    run = commands.add_parser("run", help="analyse sessions (participant) or the cohort (group)")
+    _add_folders(run)
+    run.add_argument("level", choices=("participant", "group"), help="level of the analysis")
+    _add_selection(run)
+    _add_settings(run)
+    run.add_argument("--work-dir", type=Path, help="intermediate results; default OUT/work")
+    run.add_argument("--n-procs", type=int, help="processes at the same time")
+    run.add_argument("--mem-gb", type=float, help="memory all processes may take, GB")
+    run.add_argument("--omp-nthreads", type=int, help="threads a process may use")
+    run.add_argument(
+        "--stop-on-first-crash", action="store_true", help="do not go on with other sessions"
+    )
+
+
+def _add_check(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    check = commands.add_parser("check", help="what would run, and what is odd; writes nothing")
+    _add_folders(check)
+    _add_selection(check)
+    _add_settings(check)
+
+
+def _add_graph(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    graph = commands.add_parser("graph", help="the graph of a session as a DOT file")
+    _add_folders(graph)
+    _add_selection(graph)
+    _add_settings(graph)
+
+
+def _add_simulate(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    from pipeline.cli import simulate
+
+    simulate.add_arguments(
+        commands.add_parser("simulate", help="a BIDS data set with known truth")
+    )
+
+
+def _add_demo(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    demo = commands.add_parser(
+        "demo", help="simulate a small trial, analyse it, compare it with the truth"
+    )
+    demo.add_argument("out", type=Path, help="new or earlier demo folder")
+    demo.add_argument("--n-procs", type=int, default=2, help="processes at the same time")
+
+
+def _add_config(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    config = commands.add_parser("config", help="settings in force, their check, their schema")
+    config.add_argument("action", choices=("show", "check", "schema"))
+    _add_settings(config)
+
+
+def _add_folders(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("bids_dir", metavar="BIDS", type=Path, help="BIDS data set")
+    parser.add_argument("out_dir", metavar="OUT", type=Path, help="derivatives")
+
+
+def _add_selection(parser: argparse.ArgumentParser) -> None:
+    for entity in _ENTITIES:
+        parser.add_argument(
+            f"--{entity}-label",
+            nargs="+",
+            default=(),
+            metavar="LABEL",
+            help="only these; with or without the BIDS key",
+        )
+
+
+def _add_settings(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--config", metavar="FILE|NAME", help="TOML settings, or a study's name")
+    parser.add_argument(
+        "--set",
+        dest="overrides",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        help="one setting, such as motion.backend=none; may be repeated",
+    )

@@ -1,0 +1,136 @@
+"""Running a graph to its end, whatever fails on the way."""
+
+from __future__ import annotations
+
+import logging
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from nipype import config as nipype_config
+from nipype import logging as nipype_logging
+from nipype.pipeline.plugins import MultiProcPlugin
+
+from pipeline.execution.progress import Progress
+
+_OWN_ERROR = re.compile(r"pipeline\.core\.errors\.\w+: (.*)", re.DOTALL)
+
+
+@dataclass(frozen=True)
+class Failure:
+    """A node that did not finish."""
+
+    node: str
+    """Full name, ``<cohort>.<session>.<step>...``."""
+    reason: str
+    """What a person should read first."""
+    crash_file: str
+
+    @property
+    def part(self) -> str:
+        """The session or anatomy it belongs to."""
+        return self.node.split(".")[1].removesuffix("_wf")
+
+    @property
+    def step(self) -> str:
+        """The node within its part."""
+        return self.node.split(".", 2)[-1]
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What a run may take."""
+
+    n_procs: int
+    mem_gb: float
+    stop_on_first_crash: bool = False
+
+
+class _CollectingMultiProc(MultiProcPlugin):  # type: ignore[misc]
+    """Nipype's MultiProc that remembers what failed and why."""
+
+    def __init__(self, plugin_args: dict[str, Any]) -> None:
+        super().__init__(plugin_args=plugin_args)
+        self.failures: list[Failure] = []
+
+    def _report_crash(self, node: Any, result: Any = None) -> str:
+        crash_file = str(super()._report_crash(node, result=result))
+        trace = result.get("traceback", "") if isinstance(result, dict) else ""
+        text = "".join(trace) if isinstance(trace, (list, tuple)) else str(trace)
+        self.failures.append(Failure(node.fullname, explain(text), crash_file))
+        return crash_file
+
+
+def explain(trace: str) -> str:
+    """The line of a traceback that a person should read.
+
+    Examples
+    --------
+    >>> explain("Traceback ...\\npipeline.core.errors.DataError: a.nii: damaged\\n")
+    'a.nii: damaged'
+    >>> explain("Traceback ...\\nKeyError: 'x'\\n")
+    "internal error, please report it: KeyError: 'x'"
+    """
+    text = trace.strip()
+    own = _OWN_ERROR.search(text)
+    if own:
+        return own.group(1).strip().split("\n\n")[0]
+    last = text.splitlines()[-1].strip() if text else "the process ended without a word"
+    return f"internal error, please report it: {last}"
+
+
+def run_graph(workflow: Any, limits: Limits) -> list[Failure]:
+    """Run every node that can run; a failure stops only what depends on it.
+
+    Parameters
+    ----------
+    workflow : nipype Workflow
+        With its `base_dir` set; crash files go to ``crash`` in it.
+    limits : Limits
+        Processes and memory.
+
+    Returns
+    -------
+    list of Failure
+        Empty if everything is done.
+    """
+    crash_dir = Path(workflow.base_dir) / "crash"
+    crash_dir.mkdir(parents=True, exist_ok=True)
+    _configure(workflow, crash_dir, limits.stop_on_first_crash)
+    names = [node.fullname for node in workflow._create_flat_graph().nodes()]
+    visible = [name for name in names if name.rsplit(".", 1)[-1] not in ("inputnode", "outputnode")]
+    with Progress(visible) as progress:
+        plugin = _CollectingMultiProc(
+            {
+                "n_procs": limits.n_procs,
+                "memory_gb": limits.mem_gb,
+                "raise_insufficient": False,
+                "status_callback": progress,
+            }
+        )
+        try:
+            workflow.run(plugin=plugin)
+        except RuntimeError:
+            # Nipype raises at the end of a run with crashes; anything else is not ours to hide
+            if not plugin.failures:
+                raise
+    return plugin.failures
+
+
+def _configure(workflow: Any, crash_dir: Path, stop_on_first_crash: bool) -> None:
+    options = {
+        "crashdump_dir": str(crash_dir),
+        "crashfile_format": "txt",
+        "stop_on_first_crash": str(stop_on_first_crash).lower(),
+        "remove_unnecessary_outputs": "false",
+        "poll_sleep_duration": "0.1",
+        "check_version": "false",
+    }
+    for key, value in options.items():
+        nipype_config.set("execution", key, value)
+        workflow.config.setdefault("execution", {})[key] = value
+    nipype_logging.update_logging(nipype_config)
+    # Nipype's own lines repeat what the progress and the table of failures say
+    for name in ("nipype.workflow", "nipype.interface", "nipype.utils"):
+        logging.getLogger(name).setLevel(logging.CRITICAL)

@@ -1,0 +1,142 @@
+"""Nodes that carry regions to PET space and read their curves."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from nipype.interfaces.base import (
+    BaseInterfaceInputSpec,
+    File,
+    SimpleInterface,
+    TraitedSpec,
+    traits,
+)
+
+from pipeline.bids.scan import ScanInputs
+from pipeline.core.errors import DataError
+from pipeline.core.volume import FloatArray
+from pipeline.imaging.regions import (
+    Anatomy,
+    RegionSpec,
+    RegionWeights,
+    region_fractions,
+)
+from pipeline.io.images import iterate_frames, read_labels, read_volume, write_array
+from pipeline.io.region_weights import read_region_weights, write_region_weights
+from pipeline.io.tables import write_table
+from pipeline.io.transforms import read_itk_transform
+from pipeline.io.warps import read_field
+
+BRAIN = "Brain"
+"""Column of the curve of the whole brain, for the weights of the fit."""
+
+
+class _CarryRegionsInputSpec(BaseInterfaceInputSpec):  # type: ignore[misc]
+    dseg = File(exists=True, mandatory=True, desc="FreeSurfer-numbered labels, T1w space")
+    mni2t1w_xfm = File(exists=True, mandatory=True, desc="field on the T1w grid, T1w to MNI points")
+    petref = File(exists=True, mandatory=True, desc="PET grid")
+    petref2t1w_xfm = File(exists=True, mandatory=True, desc="ITK transform from-petref_to-T1w")
+    spec = traits.Instance(RegionSpec, mandatory=True, desc="regions to draw")
+    minimum_volume_mm3 = traits.Float(mandatory=True, desc="smaller regions get no estimate")
+
+
+class _CarryRegionsOutputSpec(TraitedSpec):  # type: ignore[misc]
+    region_weights = File(exists=True, desc="weights of every region, npz")
+    regions_dseg = File(exists=True, desc="regions on the PET grid")
+    regions_dseg_tsv = File(exists=True, desc="their names")
+    morph = File(exists=True, desc="their volumes in both spaces")
+    brain_mask = File(exists=True, desc="brain on the PET grid")
+
+
+class CarryRegions(SimpleInterface):  # type: ignore[misc]
+    """Measure the share of every region in every PET voxel."""
+
+    input_spec, output_spec = _CarryRegionsInputSpec, _CarryRegionsOutputSpec
+
+    def _run_interface(self, runtime: Any) -> Any:
+        spec, folder = self.inputs.spec, Path(runtime.cwd)
+        grid = read_volume(self.inputs.petref)
+        anatomy = Anatomy(read_labels(self.inputs.dseg), read_field(self.inputs.mni2t1w_xfm))
+        petref2t1w_xfm = read_itk_transform(self.inputs.petref2t1w_xfm)
+        try:
+            fractions, labels = region_fractions(anatomy, grid, petref2t1w_xfm, spec)
+        except ValueError as error:
+            raise DataError(f"regions in PET space: {error}") from error
+        brain = (labels.of(labels.labels) >= 0.5).reshape(grid.shape)
+        if not brain.any():
+            raise DataError(
+                "no brain inside the field of view of the PET: the coregistration failed"
+            )
+        weights = RegionWeights.of(
+            {**fractions, BRAIN: brain.ravel().astype(float)}, grid.voxel_volume_mm3
+        )
+        names = pd.DataFrame({"index": np.arange(len(spec.names)) + 1, "name": spec.names})
+        t1w_mm3 = _t1w_volumes(anatomy, spec)
+        morph = names.assign(
+            **{
+                "volume-mm3": weights.volume_mm3[:-1],
+                "volume-T1w-mm3": [t1w_mm3.get(name, np.nan) for name in spec.names],
+                "usable": (weights.volume_mm3[:-1] >= self.inputs.minimum_volume_mm3).astype(int),
+            }
+        )
+        self._results.update(
+            region_weights=str(write_region_weights(folder / "regions.npz", weights)),
+            regions_dseg=str(
+                write_array(folder / "regions.nii.gz", _drawn(fractions, grid.shape), grid.affine)
+            ),
+            regions_dseg_tsv=str(write_table(folder / "regions.tsv", names)),
+            morph=str(write_table(folder / "morph.tsv", morph)),
+            brain_mask=str(
+                write_array(folder / "brain.nii.gz", brain.astype(np.uint8), grid.affine)
+            ),
+        )
+        return runtime
+
+
+def _drawn(fractions: dict[str, FloatArray], shape: tuple[int, int, int]) -> Any:
+    """Number of the region that fills a voxel by half or more, for eyes; later regions on top."""
+    drawn = np.zeros(int(np.prod(shape)), np.int16)
+    for index, share in enumerate(fractions.values(), start=1):
+        drawn[share >= 0.5] = index
+    return drawn.reshape(shape)
+
+
+def _t1w_volumes(
+    anatomy: Anatomy, spec: RegionSpec
+) -> dict[str, float]:
+    voxel_mm3 = anatomy.labels.voxel_volume_mm3
+    count = dict(zip(*np.unique(anatomy.labels.data, return_counts=True), strict=True))
+    return {
+        name: float(sum(count.get(label, 0) for label in members)) * voxel_mm3
+        for name, members in spec.labels
+    }
+
+
+class _ExtractTacsInputSpec(BaseInterfaceInputSpec):  # type: ignore[misc]
+    pet_preproc = File(exists=True, mandatory=True, desc="frames in one space, Bq/mL")
+    region_weights = File(exists=True, mandatory=True, desc="weights of every region, npz")
+    scan = traits.Instance(ScanInputs, mandatory=True, desc="frame timing")
+    minimum_volume_mm3 = traits.Float(mandatory=True, desc="smaller regions get no curve")
+
+
+class _ExtractTacsOutputSpec(TraitedSpec):  # type: ignore[misc]
+    tacs = File(exists=True, desc="a row per frame, a column per region, Bq/mL")
+
+
+class ExtractTacs(SimpleInterface):  # type: ignore[misc]
+    """Regional means of every frame, one frame in memory at a time."""
+
+    input_spec, output_spec = _ExtractTacsInputSpec, _ExtractTacsOutputSpec
+
+    def _run_interface(self, runtime: Any) -> Any:
+        regions = read_region_weights(self.inputs.region_weights)
+        timing = self.inputs.scan.timing
+        means = np.array([regions.means(f.data) for f in iterate_frames(self.inputs.pet_preproc)])
+        means[:, regions.volume_mm3 < self.inputs.minimum_volume_mm3] = np.nan
+        table = pd.DataFrame({"frame_start": timing.start_s, "frame_end": timing.end_s})
+        table[list(regions.names)] = means
+        self._results["tacs"] = str(write_table(Path(runtime.cwd) / "tacs.tsv", table))
+        return runtime

@@ -1,0 +1,71 @@
+"""Everything that depends on a T1w alone; sessions that share it share this."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from nipype.pipeline import engine as pe
+
+from pipeline.config.schema import Settings
+from pipeline.interfaces.outputs import SaveDerivatives
+from workflows._graph import io_node, port_names
+from workflows.anatomy import init_anatomy_wf
+from workflows.anatomy.contract import AnatomyOutputs
+from workflows.outputs import anatomical_results
+from workflows.parcellation import init_parcellation_wf
+from workflows.parcellation.contract import ParcellationInputs
+
+
+@dataclass(frozen=True)
+class AnatomicalOutputs(AnatomyOutputs):
+    """Ports of `outputnode`: the anatomy and its parcellation."""
+
+    dseg: str
+    """FreeSurfer-numbered labels, T1w space."""
+
+
+@dataclass(frozen=True)
+class Folders:
+    """Where the data come from and where results go."""
+
+    bids_dir: Path
+    out_dir: Path
+    work_dir: Path
+
+
+def init_anatomical_wf(
+    t1w: Path, entities: Mapping[str, str], folders: Folders, settings: Settings, *, name: str
+) -> Any:
+    """Anatomy and parcellation of one T1w, and their derivatives; see `AnatomicalOutputs`."""
+    workflow = pe.Workflow(name=name)
+    anatomy_wf = init_anatomy_wf(settings.anatomy, settings.resources)
+    parcellation_wf = init_parcellation_wf(settings.parcellation, settings.resources)
+    outputnode = io_node(AnatomicalOutputs, "outputnode")
+    anatomy_wf.inputs.inputnode.t1w = str(t1w)
+
+    results = anatomical_results(entities, t1w, folders.bids_dir, settings)
+    ds_anatomy = pe.Node(
+        SaveDerivatives(
+            infields=list(results.targets),
+            out_dir=str(folders.out_dir),
+            targets=dict(results.targets),
+            metadata=dict(results.metadata),
+        ),
+        name="ds_anatomy",
+        mem_gb=0.1,
+    )
+    given = [port for port in port_names(ParcellationInputs) if port in port_names(AnatomyOutputs)]
+    saved = [port for port in results.targets if port != "dseg"]
+    workflow.connect(
+        [
+            (anatomy_wf, parcellation_wf, [(f"outputnode.{p}", f"inputnode.{p}") for p in given]),
+            (anatomy_wf, outputnode, [(f"outputnode.{p}", p) for p in port_names(AnatomyOutputs)]),
+            (parcellation_wf, outputnode, [("outputnode.dseg", "dseg")]),
+            (anatomy_wf, ds_anatomy, [(f"outputnode.{p}", p) for p in saved]),
+            (parcellation_wf, ds_anatomy, [("outputnode.dseg", "dseg")]),
+        ]
+    )
+    return workflow

@@ -1,0 +1,65 @@
+"""All sessions of a run in one graph; anatomy once per T1w."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from nipype.pipeline import engine as pe
+
+from pipeline import __version__
+from pipeline.bids.entities import parse_name
+from pipeline.bids.preflight import Plan
+from pipeline.bids.scan import ScanInputs
+from pipeline.config.schema import Settings
+from workflows._graph import port_names
+from workflows.anatomical import AnatomicalOutputs, Folders, init_anatomical_wf
+from workflows.session import init_session_wf
+
+NAME = "petbind_wf"
+
+
+def init_cohort_wf(plan: Plan, folders: Folders, settings: Settings) -> Any:
+    """Every session of a plan, joined to the anatomy of its T1w.
+
+    A T1w has one workflow whose name is made of its file name alone. Sessions that run together
+    share it, and so do runs one after another or at the same time, which find its nodes in the
+    same working directories.
+    """
+    workflow = pe.Workflow(name=NAME, base_dir=str(work_root(folders.work_dir)))
+    anatomical_wfs = {
+        t1w: init_anatomical_wf(t1w, t1w_entities(t1w), folders, settings, name=_t1w_name(t1w))
+        for t1w in _t1ws(plan.scans)
+    }
+    findings = dict(plan.noted)
+    ports = [(f"outputnode.{port}", f"inputnode.{port}") for port in port_names(AnatomicalOutputs)]
+    for scan in plan.scans:
+        session_wf = init_session_wf(scan, folders, settings, findings.get(scan.label, ()))
+        workflow.connect([(anatomical_wfs[scan.t1w], session_wf, ports)])
+    return workflow
+
+
+def work_root(work_dir: Path) -> Path:
+    """Where nodes of this version keep their results; the cache looks at inputs, not at code."""
+    return work_dir / f"petbind-{__version__}"
+
+
+def t1w_entities(t1w: Path) -> dict[str, str]:
+    """BIDS entities of a T1w file."""
+    name = parse_name(t1w.name)
+    return dict(name.entities) if name is not None else {}
+
+
+def parts_of(scan: ScanInputs) -> tuple[str, str]:
+    """Names of the sub-workflows a session consists of: its anatomy and its own."""
+    assert scan.t1w is not None  # noqa: S101  a planned scan has its T1w
+    return _t1w_name(scan.t1w).removesuffix("_wf"), scan.label
+
+
+def _t1ws(scans: Sequence[ScanInputs]) -> list[Path]:
+    return list(dict.fromkeys(scan.t1w for scan in scans if scan.t1w is not None))
+
+
+def _t1w_name(t1w: Path) -> str:
+    return f"{t1w.name.split('.')[0]}_wf"
