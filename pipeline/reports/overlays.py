@@ -63,7 +63,7 @@ class Tissues:
     def window(self) -> tuple[float, float]:
         """Black and white of the T1w."""
         values = values_inside(self.t1w, self.t1w if self.brain is None else self.brain)
-        return _window(values, 1.0, 99.5)
+        return _window(values, 1.0, 99.8)
 
     @property
     def outlines(self) -> list[tuple[Volume, str]]:
@@ -112,11 +112,11 @@ def label_figure(tissues: Tissues, labels: Volume) -> Figure:
 @styled
 def pet_under_outlines_figure(tissues: Tissues, pet: Volume) -> Figure:
     """PET reference, already placed in T1w space, under the boundaries of the T1w's tissues."""
-    window = _pet_window(tissues, pet)
+    window, outlines = _pet_window(tissues, pet), tissues.outlines
     figure, panels = _mosaic(_three_planes(tissues.box))
     for plane, axes in panels:
         _show(axes, plane, plane.sample(pet), cmap="gray", window=window)
-        for volume, colour in tissues.outlines:
+        for volume, colour in outlines:
             _outline(axes, plane, volume, colour)
     return figure
 
@@ -159,7 +159,7 @@ def map_figure(symbol: str, volume: Volume, brain: Volume | None) -> Figure:
     inside = volume.with_data(np.isfinite(volume.data) & (volume.data != 0))
     box = bounding_box(inside if brain is None else brain)
     values = values_inside(volume, inside if brain is None else shown)
-    top = _round_up(float(np.percentile(values, 99))) if values.size else 1.0
+    top = _round_up(float(np.percentile(values, 99.5))) if values.size else 1.0
     colours = _MAP_COLOURS.get(symbol, "viridis")
     figure, panels = _mosaic([spread_planes(box, AXIAL, 8), spread_planes(box, CORONAL, 8)], 0.9)
     for plane, axes in panels:
@@ -295,7 +295,7 @@ def _fill(
 
 def _scale(figure: Figure, cmap: str, top: float, label: str) -> None:
     axes = figure.add_axes((1 - 0.66 / WIDTH_IN, 0.12, 0.14 / WIDTH_IN, 0.76))
-    bar = figure.colorbar(ScalarMappable(Normalize(0.0, top), cmap), cax=axes)
+    bar = figure.colorbar(ScalarMappable(Normalize(0.0, top), cmap), cax=axes, extend="max")
     bar.set_label(label, color="white")
     bar.outline.set_edgecolor("#7b8794")
     axes.tick_params(colors="white", labelcolor="white", labelsize=8)

@@ -34,6 +34,11 @@ _UNIT_ENDINGS = {
     "percent": "%",
     "gb": "GB",
 }
+_ACRONYMS = {
+    **{word.lower(): word for word in ("GM", "WM", "CSF", "PET", "MNI", "BPND", "MI", "NMI")},
+    "t1w": "T1w",
+    "fd": "framewise displacement",
+}
 _ABSOLUTE_PATH = re.compile(r"(?<![\w./])(?:[A-Za-z]:)?/(?:[^\s/]+/)+([^\s/]*)")
 _LONGEST_LIST = 12
 
@@ -93,6 +98,8 @@ class Section:
 
     anchor: str
     title: str
+    short_title: str = ""
+    """For the list of sections, where it differs."""
     text: Sequence[str] = ()
     facts: Mapping[str, str] = field(default_factory=dict)
     figures: Sequence[Shown] = ()
@@ -148,15 +155,16 @@ def facts(values: Mapping[str, Any], names: Mapping[str, str] | None = None) -> 
     """
     known = names or {}
     return {
-        known.get(key, readable_key(key)): public(shown_value(value))
-        for key, value in _flat(values)
+        known.get(key, ": ".join(map(readable_key, key.split(".")))): public(shown_value(value))
+        for key, value in flat(values)
     }
 
 
-def _flat(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+def flat(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Keys joined by dots, and values that are no mappings."""
     for key, value in values.items():
         if isinstance(value, Mapping):
-            yield from _flat(value, f"{prefix}{key}: ")
+            yield from flat(value, f"{prefix}{key}.")
         else:
             yield f"{prefix}{key}", value
 
@@ -167,13 +175,14 @@ def readable_key(key: str) -> str:
     Examples
     --------
     >>> readable_key("brain_volume_ml"), readable_key("ReferenceRegion")
-    ('brain volume (mL)', 'Reference Region')
+    ('Brain volume (mL)', 'Reference region')
     """
-    spaced = re.sub(r"(?<=[a-z])(?=[A-Z][a-z])", " ", key)
-    words = spaced.replace("_", " ").split(" ")
-    if len(words) > 1 and words[-1].lower() in _UNIT_ENDINGS:
-        words[-1] = f"({_UNIT_ENDINGS[words[-1].lower()]})"
-    return " ".join(words)
+    spaced = re.sub(r"(?<=[a-z])(?=[A-Z][a-z])", " ", key).replace("_", " ")
+    words = [_ACRONYMS.get(word.lower(), word.lower()) for word in spaced.split()]
+    if len(words) > 1 and words[-1] in _UNIT_ENDINGS:
+        words[-1] = f"({_UNIT_ENDINGS[words[-1]]})"
+    text = " ".join(words)
+    return text[:1].upper() + text[1:]
 
 
 def shown_value(value: Any) -> str:

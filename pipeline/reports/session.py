@@ -36,9 +36,11 @@ from pipeline.reports.page import (
     Shown,
     Table,
     facts,
+    flat,
     number,
     public,
     render_page,
+    shown_value,
 )
 from pipeline.reports.style import UNITS, Colour, as_hex, data_uri, distinct_colours
 
@@ -137,7 +139,11 @@ def render_session(report: SessionReport) -> str:
         _regions(report),
         _maps(report),
         Section("methods", "Methods", text=[public(text) for text in report.methods]),
-        Section("provenance", "Provenance", facts=facts(report.provenance)),
+        Section(
+            "provenance",
+            "Provenance",
+            facts={key: public(shown_value(value)) for key, value in flat(report.provenance)},
+        ),
     ]
     return render_page(
         Page(
@@ -251,7 +257,7 @@ def _regions(report: SessionReport) -> Section | None:
         f"Regions on the PET reference, in slices chosen to meet each of them. {_CAPTION_SIDES}",
         key,
     )
-    return Section("regions", "Regions in PET space", figures=[shown])
+    return Section("regions", "Regions in PET space", "Regions", figures=[shown])
 
 
 def _curves(report: SessionReport) -> Section | None:
@@ -264,7 +270,7 @@ def _curves(report: SessionReport) -> Section | None:
         f"{report.curves.reference or 'none'}.",
         CURVE_KEY,
     )
-    return Section("curves", "Time-activity curves", figures=[shown])
+    return Section("curves", "Time-activity curves", "Curves", figures=[shown])
 
 
 def _kinetics(report: SessionReport) -> Section | None:
@@ -282,7 +288,12 @@ def _kinetics(report: SessionReport) -> Section | None:
             heads.append("SE (%)")
     heads += [*(["Volume (mL)"] if volumes else []), "Flag"]
     rows = [_kinetic_row(row, present, largest, volumes) for row in report.kinetics]
-    return Section("kinetics", f"Kinetic parameters ({report.model})", tables=[Table(heads, rows)])
+    return Section(
+        "kinetics",
+        f"Kinetic parameters ({report.model})",
+        "Kinetics",
+        tables=[Table(heads, rows)],
+    )
 
 
 def _kinetic_row(
@@ -320,7 +331,7 @@ def _maps(report: SessionReport) -> Section | None:
         )
         for symbol, volume in report.maps.items()
     ]
-    return Section("maps", "Parametric maps", figures=figures)
+    return Section("maps", "Parametric maps", "Maps", figures=figures)
 
 
 def _in_petref(brain: Volume | None, petref2t1w_xfm: FloatArray) -> Volume | None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import product
 
 import numpy as np
 from scipy import ndimage
@@ -68,12 +69,13 @@ class Plane:
 
     def sample(self, volume: Volume, order: int = 1) -> FloatArray:
         """Values on the slice, (rows from bottom, columns); NaN outside the field of view."""
+        world2voxel = np.linalg.inv(volume.affine)
         columns, rows = self.grid_mm
         u, v = _IN_PLANE[self.axis]
-        points = np.empty((rows.size, columns.size, 3))
-        points[..., u], points[..., v] = np.meshgrid(columns, rows)
-        points[..., self.axis] = self.position_mm
-        voxels = np.moveaxis(apply_affine(np.linalg.inv(volume.affine), points), -1, 0)
+        across = world2voxel[:3, u, None, None] * columns
+        along = world2voxel[:3, v, None, None] * rows[:, None]
+        start = world2voxel[:3, self.axis] * self.position_mm + world2voxel[:3, 3]
+        voxels = start[:, None, None] + across + along
         data = volume.data.astype(np.uint8) if volume.data.dtype == bool else volume.data
         return np.asarray(
             ndimage.map_coordinates(
@@ -88,15 +90,20 @@ def _centres(low: float, high: float, step: float) -> FloatArray:
 
 
 def bounding_box(mask: Volume, margin_mm: float = 6.0) -> Box:
-    """Smallest box round the voxels of a mask, and a margin; round everything if it is empty."""
+    """Edges of the part of the world a mask lies in, and a margin.
+
+    The box holds the mask's box of voxels, so it is a little wide where voxels lie oblique. An
+    empty mask gives the whole field of view.
+    """
     inside: BoolArray = mask.data > 0
-    voxels = np.argwhere(inside) if inside.any() else _corners(mask)
-    points = apply_affine(mask.affine, voxels.astype(float))
+    ends = []
+    for axis in range(3):
+        others = tuple(other for other in range(3) if other != axis)
+        occupied = np.flatnonzero(inside.any(axis=others))
+        ends.append(occupied[[0, -1]] if occupied.size else (0, mask.shape[axis] - 1))
+    corners = np.array(list(product(*ends)), float)
+    points = apply_affine(mask.affine, corners)
     return Box(points.min(axis=0) - margin_mm, points.max(axis=0) + margin_mm)
-
-
-def _corners(volume: Volume) -> FloatArray:
-    return np.array(np.meshgrid(*[(0, n - 1) for n in volume.shape])).reshape(3, -1).T
 
 
 def spread_planes(box: Box, axis: int, count: int) -> list[Plane]:

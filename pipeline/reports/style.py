@@ -76,7 +76,7 @@ def styled(draw: Callable[P, Figure]) -> Callable[P, Figure]:
     return drawn
 
 
-def figure_bytes(figure: Figure, kind: Literal["png", "svg"], dpi: int = 130) -> bytes:
+def figure_bytes(figure: Figure, kind: Literal["png", "svg"], dpi: int = 115) -> bytes:
     """The figure as a file; the same figure gives the same bytes."""
     buffer = io.BytesIO()
     with matplotlib.style.context(["default", _RC]):
@@ -90,7 +90,7 @@ def figure_bytes(figure: Figure, kind: Literal["png", "svg"], dpi: int = 130) ->
     return buffer.getvalue()
 
 
-def data_uri(figure: Figure, kind: Literal["png", "svg"], dpi: int = 130) -> str:
+def data_uri(figure: Figure, kind: Literal["png", "svg"], dpi: int = 115) -> str:
     """The figure as the source of an image element, with no file beside the page."""
     mime = {"png": "image/png", "svg": "image/svg+xml"}[kind]
     content = base64.b64encode(figure_bytes(figure, kind, dpi)).decode("ascii")
