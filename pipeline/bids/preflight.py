@@ -274,7 +274,7 @@ class _Headers:
         path, where = self.dataset.absolute(file), str(file.path)
         try:
             image = open_image(path)
-            cut_short = _cut_short(path, image.header)
+            cut_short = _cut_short(path, image.dataobj)
         except (DataError, OSError) as error:
             problem = str(error).removeprefix(f"{path}: ").replace(str(path), path.name)
             step = "copy or convert the file again"
@@ -296,13 +296,13 @@ class _Headers:
         return _Header(shape, centre_mm, tuple(findings))
 
 
-def _cut_short(path: Path, header: Any) -> str:
+def _cut_short(path: Path, voxels: Any) -> str:
     """What the length of the file says, without reading it; empty if all is well.
 
     The last four bytes of a gzip file are the length of its content modulo 2^32.
     """
-    n_voxels = math.prod(int(n) for n in header.get_data_shape())
-    expected = int(header["vox_offset"]) + n_voxels * int(header["bitpix"]) // 8
+    n_voxels = math.prod(int(n) for n in voxels.shape)
+    expected = int(voxels.offset) + n_voxels * int(voxels.dtype.itemsize)
     if path.suffix != ".gz":
         short = path.stat().st_size < expected
         return "the file is shorter than its header says" if short else ""
