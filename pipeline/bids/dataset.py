@@ -77,8 +77,8 @@ class Dataset:
         """Labels of the subjects that have a folder, in natural order."""
         labels = {
             path.parts[0].removeprefix("sub-")
-            for path in self.paths
-            if path.parts[0][:4] == "sub-"
+            for path in (*self.paths, *self.unreadable)
+            if path.parts[0].startswith("sub-")
         }
         return tuple(sorted(labels, key=natural_key))
 

@@ -158,8 +158,9 @@ def _without_pet(
     for folder in (f"sub-{label}" for label in dataset.participants if label not in with_pet):
         if folder.removeprefix("sub-") in asked:
             step = "add one, or leave the subject out"
-            blocked[folder] = (Finding("error", folder, None, "no PET image", step),)
-        elif not asked:
+            error = Finding("error", folder, None, "no PET image", step)
+            blocked.setdefault(folder, (error,))
+        elif not asked and folder not in blocked:
             notes.append(Finding("note", folder, None, "no PET image", "nothing to do"))
     return notes, blocked
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import nibabel as nib
@@ -163,6 +164,25 @@ def test_subjects_without_pet(tree):
     plan = survey(tree.root, Selection(participants=("01", "02")))
     assert [scan.label for scan in plan.scans] == ["sub-01"]
     assert errors_of(plan, "sub-02") == ["no PET image"]
+
+
+def test_a_subject_whose_folder_cannot_be_read(tree, monkeypatch):
+    tree.pet("sub-01")
+    tree.t1w("sub-01")
+    tree.pet("sub-02")
+    scandir = os.scandir
+
+    def refuse(path):
+        if Path(path).name == "sub-02":
+            raise PermissionError(13, "Permission denied", str(path))
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", refuse)
+    for selection in (Selection(), Selection(participants=("01", "02"))):
+        plan = survey(tree.root, selection)
+        assert [scan.label for scan in plan.scans] == ["sub-01"]
+        assert errors_of(plan, "sub-02") == ["this folder cannot be listed"]
+    assert survey(tree.root, Selection(participants=("01",))).blocked == ()
 
 
 def test_a_participant_that_does_not_exist(tree):
