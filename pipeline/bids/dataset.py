@@ -2,9 +2,9 @@
 
 The listing is our own, a walk over folders. Three libraries were tried on 60 sessions: pybids 0.22
 (1.4 s, 35 MB with SQLAlchemy) gives up on the whole data set where one JSON file cannot be read,
-and so does ancpbids 0.4 (0.2 s, 4 MB) for files at the top, besides running pickles it finds
-there; bids2table 2.3 (0.4 s, 170 MB with pyarrow) takes such a file for an empty one without a
-word. Here one bad file must cost one session, and say so.
+and so does ancpbids 0.4 (0.2 s, 4 MB) for some files at the top; bids2table 2.3 (0.4 s, 170 MB
+with pyarrow) takes such a file for an empty one without a word. Here one bad file must cost one
+session, and say so.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from functools import cached_property
 from pathlib import Path, PurePosixPath
 
 from pipeline.bids.entities import (
+    ENTITY_ORDER,
     PET_ENTITIES,
     FileName,
     bare_label,
@@ -51,6 +52,14 @@ class BidsFile:
     def session(self) -> str | None:
         """Label of the session."""
         return self.name.get("ses")
+
+    @property
+    def is_in_place(self) -> bool:
+        """Whether the folders say the same subject and session as the name."""
+        expected = [f"sub-{self.subject}"]
+        if self.session is not None:
+            expected.append(f"ses-{self.session}")
+        return list(self.path.parts[:-2]) == expected
 
 
 @dataclass(frozen=True)
@@ -99,14 +108,15 @@ class Dataset:
         return {subject: tuple(images) for subject, images in subjects.items()}
 
     def images(self, datatype: str, suffix: str) -> tuple[BidsFile, ...]:
-        """NIfTI images of subjects with a BIDS name, in natural order of their paths."""
-        found = (
+        """NIfTI images with a BIDS name and in its place, in natural order of their paths."""
+        named = (
             BidsFile(path, name)
             for path in self.nifti_paths(datatype)
             if (name := parse_name(path.name)) is not None
             and name.suffix == suffix
-            and name.get("sub") is not None
+            and set(dict(name.entities)) <= set(ENTITY_ORDER)
         )
+        found = [file for file in named if file.is_in_place]
         return tuple(sorted(found, key=lambda file: natural_key(str(file.path))))
 
     def nifti_paths(self, datatype: str) -> tuple[PurePosixPath, ...]:
@@ -262,7 +272,9 @@ def choose_t1w(dataset: Dataset, pet: BidsFile, rule: str = "session") -> T1wCho
     """
     candidates = dataset.t1w_images.get(pet.subject or "", ())
     if not candidates:
-        return _no_t1w(pet, "this subject has no T1w image", "add one to an 'anat' folder")
+        return _no_t1w(
+            pet, "this subject has no T1w image", "add one with a BIDS name to an 'anat' folder"
+        )
     order = session_order(dataset, pet.subject or "", {t1w.session for t1w in candidates})
     wanted, reason = _wanted_session(pet, order, rule)
     pool = [t1w for t1w in candidates if t1w.session == wanted]

@@ -7,27 +7,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 ENTITY_ORDER = (
-    "sub",
-    "ses",
-    "task",
-    "acq",
-    "ce",
-    "trc",
-    "rec",
-    "run",
-    "echo",
-    "part",
-    "space",
-    "seg",
-    "res",
-    "from",
-    "to",
-    "mode",
-    "label",
-    "pvc",
-    "model",
-    "meas",
-    "desc",
+    *("sub", "tpl", "ses", "cohort", "sample", "task", "tracksys", "acq", "nuc", "voi"),
+    *("ce", "trc", "stain", "rec", "dir", "run"),
+    *("mod", "echo", "flip", "inv", "mt", "part", "proc", "hemi", "space", "split"),
+    *("recording", "chunk", "atlas", "seg", "scale"),
+    *("res", "den", "from", "to", "mode", "label", "pvc", "model", "meas", "desc"),
 )
 """Order of entities in a name: that of the BIDS schema (1.11), with those of BEP014 (``from``,
 ``to``, ``mode``) and BEP023 (``pvc``, ``model``, ``meas``) before ``desc``, which stays last."""

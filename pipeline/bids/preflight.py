@@ -105,7 +105,7 @@ def _list_pet(dataset: Dataset) -> tuple[list[BidsFile], list[Finding]]:
             reason = "the name is not that of a BIDS PET image"
         elif unknown := [key for key, _ in name.entities if key not in PET_ENTITIES]:
             reason = f"BIDS allows no '{unknown[0]}-' in the name of a PET image"
-        elif not _agrees_with_folders(BidsFile(path, name)):
+        elif not BidsFile(path, name).is_in_place:
             reason = "the name contradicts the folders it lies in"
         else:
             pets.append(BidsFile(path, name))
@@ -114,13 +114,6 @@ def _list_pet(dataset: Dataset) -> tuple[list[BidsFile], list[Finding]]:
             Finding("warning", str(path), None, f"ignored: {reason}", "rename or remove it")
         )
     return sorted(pets, key=lambda pet: natural_key(str(pet.path))), findings
-
-
-def _agrees_with_folders(file: BidsFile) -> bool:
-    expected = [f"sub-{file.subject}"]
-    if file.session is not None:
-        expected.append(f"ses-{file.session}")
-    return list(file.path.parts[:-2]) == expected
 
 
 def _check_description(dataset: Dataset) -> list[Finding]:

@@ -15,6 +15,7 @@ from pipeline.bids.dataset import (
     read_columns,
     select_pet,
 )
+from pipeline.bids.derivatives import derivative_path
 from pipeline.core.errors import ConfigError, DataError
 
 
@@ -212,6 +213,21 @@ def test_plainest_of_many(tree):
     (finding,) = choice.findings
     assert finding.severity == "note"
     assert "5 T1w" in finding.message
+
+
+def test_every_entity_of_a_t1w_has_a_place_in_the_outputs(tree):
+    tree.pet("sub-01")
+    for name in ("dir-ap_inv-1_chunk-2", "foo-1"):
+        tree.t1w(f"sub-01_{name}")
+    choice = chosen(tree, None)
+    path = derivative_path(dict(choice.image.name.entities), "t1w_preproc")
+    assert path.name == "sub-01_dir-ap_inv-1_chunk-2_desc-preproc_T1w.nii.gz"
+
+
+def test_a_t1w_in_the_folder_of_another_is_not_taken(tree):
+    tree.pet("sub-01")
+    tree.image("sub-02/anat/sub-01_T1w.nii.gz", (2, 2, 2))
+    assert chosen(tree, None).image is None
 
 
 def test_no_t1w_of_this_subject(tree):
