@@ -7,7 +7,6 @@ or into findings.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
@@ -18,23 +17,13 @@ import numpy as np
 from pipeline.bids.dataset import BidsFile, Dataset, read_columns
 from pipeline.bids.entities import bare_label, parse_name
 from pipeline.bids.findings import Finding, Severity
+from pipeline.bids.units import activity_factor, concentration_factor
 from pipeline.core.decay import HALF_LIFE_S, decay_constant_per_s, frame_decay_factors
 from pipeline.core.errors import DataError
 from pipeline.core.timing import FrameTiming
 from pipeline.core.volume import FloatArray
 from pipeline.io.tables import read_json
 
-_BQ_PER = {
-    "bq": {"": 1.0, "k": 1e3, "kilo": 1e3, "m": 1e6, "mega": 1e6, "g": 1e9, "giga": 1e9},
-    "ci": {
-        **{"": 3.7e10, "m": 3.7e7, "milli": 3.7e7, "u": 3.7e4, "\u03bc": 3.7e4, "micro": 3.7e4},
-        **{"n": 37.0, "nano": 37.0, "p": 0.037, "pico": 0.037},
-    },
-}
-"""Unit and its prefix, without case: nobody gives a scan in millibecquerel or megacurie."""
-
-_ACTIVITY = re.compile(r"(?P<prefix>[a-z\u03bc]*?)(?P<unit>bq|becquerels?|ci|curies?)")
-_PER_ML = re.compile(r"(/|per)?(ml|cc|ccm|cm3|milli?lit(er|re)s?)(-1)?")
 _STANDARD_UNITS = "Bq/mL"
 
 _TIME_TOLERANCE_S = 0.01
@@ -265,45 +254,6 @@ def _number(value: Any) -> float | None:
     return number if np.isfinite(number) else None
 
 
-def activity_factor(units: str) -> float | None:
-    """Factor from a unit of activity to Bq, None if it is no such unit.
-
-    Examples
-    --------
-    >>> activity_factor("MBq"), activity_factor("mCi")
-    (1000000.0, 37000000.0)
-    """
-    match = _ACTIVITY.fullmatch(_squeeze(units))
-    return None if match is None else _bq(match)
-
-
-def concentration_factor(units: str) -> float | None:
-    """Factor from a unit of activity concentration to Bq/mL, None if it is no such unit.
-
-    Examples
-    --------
-    >>> [concentration_factor(units) for units in ("kBq/cc", "nCi/mL", "BQML")]
-    [1000.0, 37.0, 1.0]
-    >>> concentration_factor("SUV") is None
-    True
-    """
-    squeezed = _squeeze(units)
-    match = _ACTIVITY.match(squeezed)
-    if match is None or not _PER_ML.fullmatch(squeezed[match.end() :]):
-        return None
-    return _bq(match)
-
-
-def _squeeze(units: str) -> str:
-    # casefold makes one of the two characters that look like micro
-    return re.sub(r"[\s\[\]()*.\u00b7^_]", "", units.casefold()).replace("\u00b3", "3")
-
-
-def _bq(match: re.Match[str]) -> float | None:
-    unit = "ci" if match["unit"].startswith("c") else "bq"
-    return _BQ_PER[unit].get(match["prefix"])
-
-
 def _read_units(reader: _Reader) -> float | None:
     units = reader.raw("Units")
     if units is None:
@@ -321,7 +271,7 @@ def _read_units(reader: _Reader) -> float | None:
             "SUV and counts cannot be turned into it",
         )
     elif units != _STANDARD_UNITS:
-        milli = factor == _BQ_PER["bq"]["m"] and units.strip().startswith("m")
+        milli = factor == 1e6 and units.strip().startswith("m")
         reader.report(
             "warning" if milli else "note",
             "Units",

@@ -11,13 +11,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from pipeline.bids.dataset import index_dataset
-from pipeline.bids.sidecar import (
-    activity_factor,
-    concentration_factor,
-    read_body_weight,
-    read_metadata,
-    read_pet_sidecar,
-)
+from pipeline.bids.sidecar import read_body_weight, read_metadata, read_pet_sidecar
+from pipeline.bids.units import activity_factor, concentration_factor
 
 C11_PER_S = math.log(2) / 1221.84
 ORACLES = Path(__file__).parents[3] / "shared" / "oracles" / "bids_pet_sidecars"
