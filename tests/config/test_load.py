@@ -1,0 +1,70 @@
+"""Settings: precedence, messages, and what is refused."""
+
+import pytest
+from pipeline.config.load import find_study, load_settings, studies
+from pipeline.config.schema import EmbeddedMotion, NoMotion, Regions
+from pipeline.core.errors import ConfigError
+from pydantic import ValidationError
+
+
+def test_overrides_win_over_the_file(tmp_path):
+    path = tmp_path / "study.toml"
+    path.write_text("[motion]\nsmoothing_fwhm_mm = 3\n[resources]\nn_procs = 4\n")
+    settings = load_settings(str(path), ["resources.n_procs=2"])
+    assert settings.motion == EmbeddedMotion(smoothing_fwhm_mm=3)
+    assert settings.resources.n_procs == 2
+
+
+def test_an_override_may_be_text_or_toml():
+    settings = load_settings(None, ["motion.backend=none", 'group.sessions=["a", "b"]'])
+    assert settings.motion == NoMotion()
+    assert settings.group.sessions == ("a", "b")
+
+
+def test_every_problem_is_told_at_once_with_the_nearest_name(tmp_path):
+    path = tmp_path / "bad.toml"
+    path.write_text(
+        "[kinetics.model]\nk2a_mim = 0.1\n[resources]\nn_procs = 0\n[motion]\nbackend = 'mcflurt'\n"
+    )
+    with pytest.raises(ConfigError) as caught:
+        load_settings(str(path))
+    text = str(caught.value)
+    assert text.startswith("bad.toml: 3 problem(s)")
+    assert "kinetics.model.k2a_mim: no such setting; did you mean 'k2a_min'?" in text
+    assert "resources.n_procs: Input should be greater than or equal to 1" in text
+    assert "'mcflurt'" in text
+
+
+@pytest.mark.parametrize("override", ["motion", "=3", "motion.=1", "motion.backend.x=1"])
+def test_a_malformed_override_is_refused(override):
+    with pytest.raises(ConfigError):
+        load_settings(None, ["motion.backend=none", override])
+
+
+def test_options_of_another_backend_are_refused():
+    with pytest.raises(ConfigError, match=r"motion\.none\.smoothing_fwhm_mm"):
+        load_settings(None, ["motion.backend=none", "motion.smoothing_fwhm_mm=3"])
+
+
+def test_unknown_labels_and_repeated_names_are_refused():
+    with pytest.raises(ValidationError, match="no FreeSurfer label has number 3"):
+        Regions.model_validate({"labels": {"X": [3]}})
+    with pytest.raises(ValidationError, match="used twice"):
+        Regions.model_validate({"labels": {"hip": [17], "HIP": [53]}})
+
+
+def test_every_study_loads():
+    assert "tiger2020" in studies()
+    for name in studies():
+        load_settings(name)
+
+
+def test_the_paper_study_has_the_regions_of_the_paper():
+    regions = load_settings("tiger2020").regions
+    assert set(regions.labels) | set(regions.mni) == {"ACC", "HIP", "VST", "DBS"}
+    assert regions.reference == (8, 47)
+
+
+def test_an_unknown_study_names_the_known_ones():
+    with pytest.raises(ConfigError, match="tiger2020"):
+        find_study("tiger2021")

@@ -1,0 +1,60 @@
+"""Saving derivatives: places, sidecars, nothing touched without need."""
+
+import json
+
+from nipype.pipeline import engine as pe
+from pipeline.interfaces.outputs import SaveDerivatives, publish
+
+
+def _save(tmp_path, source):
+    node = pe.Node(
+        SaveDerivatives(
+            infields=["tacs", "maps"],
+            out_dir=str(tmp_path),
+            targets={
+                "tacs": "sub-01/pet/sub-01_desc-regions_tacs.tsv",
+                "maps": ["sub-01/pet/sub-01_meas-BPND_mimap.nii.gz"],
+            },
+            metadata={"tacs": {"Units": "Bq/mL"}},
+        ),
+        name="save",
+        base_dir=tmp_path / "work",
+    )
+    node.inputs.tacs, node.inputs.maps = str(source), [str(source)]
+    node.run()
+
+
+def test_results_get_their_names_and_sidecars(tmp_path):
+    source = tmp_path / "in.tsv"
+    source.write_text("a\n1\n")
+    _save(tmp_path, source)
+    out = tmp_path / "sub-01" / "pet"
+    assert sorted(p.name for p in out.iterdir()) == [
+        "sub-01_desc-regions_tacs.json",
+        "sub-01_desc-regions_tacs.tsv",
+        "sub-01_meas-BPND_mimap.nii.gz",
+    ]
+    assert json.loads((out / "sub-01_desc-regions_tacs.json").read_text()) == {"Units": "Bq/mL"}
+
+
+def test_a_deleted_output_comes_back(tmp_path):
+    source = tmp_path / "in.tsv"
+    source.write_text("a\n1\n")
+    _save(tmp_path, source)
+    target = tmp_path / "sub-01" / "pet" / "sub-01_desc-regions_tacs.tsv"
+    target.unlink()
+    _save(tmp_path, source)
+    assert target.read_text() == "a\n1\n"
+
+
+def test_what_is_there_unchanged_is_not_written_again(tmp_path):
+    source, target = tmp_path / "in.tsv", tmp_path / "out" / "x.tsv"
+    source.write_text("a\n1\n")
+    publish(source, target)
+    first = target.stat()
+    publish(source, target)
+    assert target.stat().st_ino == first.st_ino
+    source.write_text("a\n2\n")
+    publish(source, target)
+    assert target.read_text() == "a\n2\n"
+    assert [p.name for p in target.parent.iterdir()] == ["x.tsv"]
