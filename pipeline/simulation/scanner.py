@@ -1,0 +1,258 @@
+"""The PET scanner: where the head lies, how it moves, blur and counts."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from pipeline.core.decay import decay_constant_per_s
+from pipeline.core.timing import FrameTiming
+from pipeline.core.transforms import apply_affine, rigid_matrix
+from pipeline.core.volume import FloatArray, IntArray, Volume
+from pipeline.simulation.head import Head
+from pipeline.simulation.options import ScannerOptions
+from pipeline.simulation.regions import tissue_numbers
+
+_FULL_SCAN_MIN = 93.0
+_HEAD_RADIUS_MM = 70.0
+_POSE_INTERVAL_S = 60.0
+_JUMPS = 2
+# The count model: variance of 1 mL of tissue at 1 kBq/mL in one minute at injection, as seen in
+# regional curves of SiMBA (accumbens .27 and hippocampus .13 kBq/mL at about 1.5 and 8 mL).
+_NOISE_1ML_KBQML = 0.33
+_NOISE_FWHM_MM = 4.5
+_LOCAL_FWHM_MM = 8.0
+_LEAST_ACTIVITY_BQML = 100.0
+_FINE_SLAB_VOXELS = 4_000_000
+
+
+@dataclass(frozen=True, eq=False)
+class PetGeometry:
+    """Where the head lies in the PET scanner, at injection and in every frame.
+
+    Parameters
+    ----------
+    affine : (4, 4) array
+        PET voxels to PET world; stored right to left, as HRRT images are.
+    shape : tuple of int
+        Number of voxels.
+    t1w2pet_xfm : (4, 4) array
+        T1w world to PET world, head at rest at injection.
+    motion_xfm : (F, 4, 4) array
+        PET world at injection to the place of the same tissue in every frame.
+    """
+
+    affine: FloatArray
+    shape: tuple[int, int, int]
+    t1w2pet_xfm: FloatArray
+    motion_xfm: FloatArray
+
+
+def place_head(
+    head_centre_mm: FloatArray, options: ScannerOptions, rng: np.random.Generator
+) -> tuple[FloatArray, tuple[int, int, int], FloatArray]:
+    """PET grid about a head, and the rigid offset between T1w and PET.
+
+    Parameters
+    ----------
+    head_centre_mm : (3,) array
+        Centre of the brain, T1w world.
+    options : ScannerOptions
+        Voxels, field of view and offset.
+    rng : Generator
+        Position of the head and of the bed.
+
+    Returns
+    -------
+    affine : (4, 4) array
+        PET voxels to world; the world's origin is the centre of the field of view.
+    shape : tuple of int
+        Number of voxels.
+    t1w2pet_xfm : (4, 4) array
+        T1w world to PET world.
+    """
+    voxel = options.pet_voxel_mm
+    x, y, z = (int(np.ceil(extent / voxel)) for extent in options.pet_fov_mm)
+    affine = np.diag([-voxel, voxel, voxel, 1.0])
+    bed = rng.normal(0, options.offset_mm, 3)
+    # the head lies in the centre of the field but for the bed: soft tissue of the neck is below
+    affine[:3, 3] = head_centre_mm + bed - affine[:3, :3] @ ((np.array([x, y, z]) - 1) / 2)
+    xfm = rigid_matrix(
+        rng.normal(0, options.offset_mm, 3),
+        np.deg2rad(rng.normal(0, options.offset_deg, 3)),
+        head_centre_mm,
+    )
+    return affine, (x, y, z), xfm
+
+
+def draw_motion(
+    centre_mm: FloatArray, timing: FrameTiming, motion_mm: float, rng: np.random.Generator
+) -> FloatArray:
+    """Rigid head motion: a slow walk with two sudden moves, still within frames.
+
+    Parameters
+    ----------
+    centre_mm : (3,) array
+        Centre of rotation, PET world.
+    timing : FrameTiming
+        F frames. Frames shorter than a minute share the position of those before them until a
+        minute has passed.
+    motion_mm : float
+        Root mean square displacement of the brain that the walk reaches in 93 minutes; the same
+        scale for each sudden move.
+    rng : Generator
+        What moves the head.
+
+    Returns
+    -------
+    (F, 4, 4) array
+        The first is the identity.
+    """
+    # shift and rotation each take half of the mean square displacement; radius 70 mm
+    shift_sd = motion_mm / np.sqrt(2 * 3)
+    angle_sd = motion_mm / np.sqrt(2 * 2) / _HEAD_RADIUS_MM
+    scale = np.array([shift_sd] * 3 + [angle_sd] * 3)
+    changes = _pose_changes(timing)
+    jumps = set(rng.choice(changes, min(_JUMPS, len(changes)), replace=False).tolist())
+    pose, last_s = np.zeros(6), float(timing.mid_s[0])
+    xfm = np.empty((len(timing), 4, 4))
+    for frame in range(len(timing)):
+        if frame in changes:
+            elapsed_min = (float(timing.mid_s[frame]) - last_s) / 60
+            step = np.sqrt(elapsed_min / _FULL_SCAN_MIN) + (frame in jumps)
+            pose = pose + scale * step * rng.standard_normal(6)
+            last_s = float(timing.mid_s[frame])
+        xfm[frame] = rigid_matrix(pose[:3], pose[3:], centre_mm)
+    return xfm
+
+
+def _pose_changes(timing: FrameTiming) -> list[int]:
+    changes, last_s = [], float(timing.mid_s[0])
+    for frame, mid_s in enumerate(timing.mid_s.tolist()):
+        if mid_s - last_s >= _POSE_INTERVAL_S:
+            changes.append(frame)
+            last_s = mid_s
+    return changes
+
+
+def scan_frames(
+    head: Head,
+    tissue_bqml: FloatArray,
+    geometry: PetGeometry,
+    options: ScannerOptions,
+    rng: np.random.Generator,
+) -> Iterator[NDArray[np.float32]]:
+    """Reconstructed frames of a dynamic scan, decay-corrected to injection.
+
+    Each frame is the activity of the moved head averaged over every PET voxel, blurred by the
+    scanner, plus noise whose variance follows the local activity, the decay and the duration.
+    Negative values are left in, so that means of regions are unbiased.
+
+    Parameters
+    ----------
+    head : Head
+        Sources in T1w space.
+    tissue_bqml : (T, F) array
+        Activity of every tissue in every frame, Bq/mL.
+    geometry : PetGeometry
+        Grid and positions.
+    options : ScannerOptions
+        Resolution and noise.
+    rng : Generator
+        Counts.
+
+    Yields
+    ------
+    (X, Y, Z) float32 array
+        Bq/mL.
+    """
+    timing = options.timing
+    sigma = _sigma_voxels(options.psf_fwhm_mm, options.pet_voxel_mm)
+    tissues = tissue_numbers()[head.sources.data]
+    lookup = np.vstack([np.zeros(len(timing)), tissue_bqml]).astype(np.float32)
+    labels, pose = np.empty(0, np.uint8), np.full((4, 4), np.nan)
+    for frame in range(len(timing)):
+        if not np.array_equal(pose, geometry.motion_xfm[frame]):
+            pose = geometry.motion_xfm[frame]
+            labels = _moved_tissues(Volume(tissues, head.sources.affine), geometry, pose)
+        activity = _voxel_means(labels, lookup[:, frame], geometry.shape)
+        activity = ndimage.gaussian_filter(activity, sigma, mode="constant")
+        if options.noise > 0:
+            activity += _noise(activity, frame, options, rng)
+        yield activity
+
+
+def _sigma_voxels(fwhm_mm: float, voxel_mm: float) -> float:
+    return fwhm_mm / np.sqrt(8 * np.log(2)) / voxel_mm
+
+
+def _moved_tissues(
+    tissues: Volume, geometry: PetGeometry, pose: FloatArray
+) -> NDArray[np.uint8]:
+    """Tissue numbers of the moved head on a division of the PET grid about as fine as the T1w's."""
+    parts = _parts(geometry, tissues)
+    fine = geometry.affine @ _division(parts)
+    matrix = np.linalg.inv(pose @ geometry.t1w2pet_xfm @ tissues.affine) @ fine
+    x, y, z = geometry.shape
+    return np.asarray(
+        ndimage.affine_transform(
+            tissues.data, matrix[:3, :3], matrix[:3, 3],
+            output_shape=(x * parts, y * parts, z * parts), order=0,
+        )
+    )  # fmt: skip
+
+
+def _parts(geometry: PetGeometry, tissues: Volume) -> int:
+    voxel_mm = abs(float(geometry.affine[0, 0]))
+    return max(1, int(np.ceil(voxel_mm / float(tissues.voxel_size_mm.mean()) - 0.05)))
+
+
+def _division(parts: int) -> FloatArray:
+    """Indices of a grid with every voxel cut in `parts` along each axis to those of the grid."""
+    matrix = np.diag([1 / parts] * 3 + [1.0])
+    matrix[:3, 3] = (1 / parts - 1) / 2
+    return matrix
+
+
+def _voxel_means(
+    labels: IntArray, values: NDArray[np.float32], shape: tuple[int, int, int]
+) -> NDArray[np.float32]:
+    """Mean over each voxel of the values that its parts' labels stand for."""
+    parts = labels.shape[0] // shape[0]
+    means = np.empty(shape, np.float32)
+    plane = labels.shape[1] * labels.shape[2] * parts
+    step = max(1, _FINE_SLAB_VOXELS // plane)
+    for start in range(0, shape[0], step):
+        fine = values[labels[start * parts : (start + step) * parts]]
+        for axis in range(3):
+            cut = list(fine.shape)
+            cut[axis : axis + 1] = [cut[axis] // parts, parts]
+            fine = fine.reshape(cut).mean(axis=axis + 1) if parts > 1 else fine
+        means[start : start + step] = fine
+    return means
+
+
+def _noise(
+    activity: NDArray[np.float32], frame: int, options: ScannerOptions, rng: np.random.Generator
+) -> NDArray[np.float32]:
+    """Spatially correlated noise of one frame, Bq/mL."""
+    timing, voxel_mm = options.timing, options.pet_voxel_mm
+    rate = decay_constant_per_s("C11")
+    weight = np.exp(rate * timing.mid_s[frame]) / timing.duration_min[frame]
+    local = ndimage.gaussian_filter(activity, _sigma_voxels(_LOCAL_FWHM_MM, voxel_mm))
+    # the variance of a mean over V falls as 1/V, whatever the voxels and the correlation are
+    variance = np.maximum(local, _LEAST_ACTIVITY_BQML) * np.float32(
+        1000.0 * weight * (options.noise * _NOISE_1ML_KBQML) ** 2 * (1000.0 / voxel_mm**3)
+    )
+    white = rng.standard_normal(activity.shape, dtype=np.float32)
+    white *= np.sqrt(variance)
+    return np.asarray(ndimage.gaussian_filter(white, _sigma_voxels(_NOISE_FWHM_MM, voxel_mm)))
+
+
+def head_centre_in_pet(head: Head, t1w2pet_xfm: FloatArray) -> FloatArray:
+    """Centre of the brain at injection, (3,), PET world."""
+    return apply_affine(t1w2pet_xfm, head.centre_mm)
