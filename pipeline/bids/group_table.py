@@ -5,14 +5,15 @@ Groups are read here and nowhere else, so nothing before the group level can kno
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import quote
 
 import numpy as np
 import pandas as pd
 
+from pipeline.bids.entities import parse_name
 from pipeline.core.errors import DataError
 from pipeline.io.tables import read_table
 from pipeline.statistics.design import GroupDesign
@@ -20,6 +21,17 @@ from pipeline.statistics.design import GroupDesign
 OUTCOME = "BPND"
 ALL_SUBJECTS = "all"
 """Name of the one group where no column names groups."""
+
+GROUP_NAMES = {
+    "regions": "group_desc-BPND_table",
+    "wide": "group_desc-BPNDwide_table",
+    "pairs": "group_desc-BPNDpairs_table",
+    "exclusions": "group_desc-exclusions_table",
+    "paired": "group_desc-pairedttest_stats",
+    "interaction": "group_desc-interaction_stats",
+    "figure": "group_desc-BPND_figure",
+}
+"""What the group level writes, without extension, in the folder ``group`` of the output."""
 
 _ENTITY_COLUMNS = {
     "sub": "participant_id",
@@ -93,7 +105,7 @@ def gather(sources: GroupSources, design: GroupDesign) -> GroupTables:
         regions["group"] = ALL_SUBJECTS
     else:
         regions["group"] = regions["participant_id"].map(groups)
-    regions = regions[_column_order(regions)]
+    regions = _sorted(regions[_column_order(regions)], design)
     _check_unique(regions)
     _check_sessions(regions, design)
     expected = _expected_sessions(sources, design)
@@ -117,19 +129,37 @@ def wide_table(regions: pd.DataFrame) -> pd.DataFrame:
     """BPND with one row per PET run and one column per region."""
     keys = list(regions.columns[: list(regions.columns).index("index")])
     wide = regions.pivot(index=keys, columns="region", values=OUTCOME)
-    return wide[list(regions["region"].unique())].reset_index().rename_axis(columns=None)
+    wide = wide[list(regions["region"].unique())].reset_index().rename_axis(columns=None)
+    return regions[keys].drop_duplicates().merge(wide, on=keys)
 
 
-def parse_entities(path: str | Path) -> dict[str, str]:
-    """Entities of a BIDS file name, short key to label, in their order.
+def source_uris(sources: GroupSources) -> list[str]:
+    """BIDS URIs of what was read, with the output folder as the data set at hand."""
+    raw = [] if sources.participants_file is None else ["bids:raw:participants.tsv"]
+    raw += [f"bids:raw:{_below_subject(path)}" for path in sources.sessions_files]
+    return raw + [f"bids::{_below_subject(path)}" for path in sources.kinpar_files]
 
-    Examples
-    --------
-    >>> parse_entities("sub-01_ses-pre_model-SRTM_kinpar.tsv")
-    {'sub': '01', 'ses': 'pre', 'model': 'SRTM'}
-    """
-    stem = Path(path).name.split(".")[0]
-    return dict(re.findall(r"(?:^|_)([a-zA-Z]+)-([a-zA-Z0-9+]+)(?=_|$)", stem))
+
+def _below_subject(path: Path) -> str:
+    """Path from the subject's folder on: what lies above is this machine's business."""
+    start = path.parts.index(path.name.split("_")[0])
+    return quote("/".join(path.parts[start:]), safe="/+")
+
+
+def read_pairs(path: str | Path) -> pd.DataFrame:
+    """`GroupTables.pairs` from its file; groups called 1 and 2 stay names."""
+    pairs = read_table(path)
+    names = [name for name in pairs.columns if name not in ("first", "second", "change")]
+    for name in names:
+        pairs[name] = pairs[name].where(pairs[name].isna(), pairs[name].astype(str))
+    return pairs
+
+
+def _entities(path: Path) -> dict[str, str]:
+    name = parse_name(path.name)
+    if name is None or name.get("sub") is None:
+        raise DataError(f"{path}: not a BIDS name with a sub- entity; rename it or remove it")
+    return dict(name.entities)
 
 
 def _read_kinpar(path: Path) -> pd.DataFrame:
@@ -139,9 +169,7 @@ def _read_kinpar(path: Path) -> pd.DataFrame:
         raise DataError(
             f"{path}: no column {', '.join(missing)}; found {', '.join(table.columns)}"
         )
-    entities = parse_entities(path)
-    if "sub" not in entities:
-        raise DataError(f"{path}: the file name has no sub- entity")
+    entities = _entities(path)
     table = table.rename(columns={"name": "region"})
     table[OUTCOME] = pd.to_numeric(table[OUTCOME], errors="coerce")
     if "flag" not in table.columns:
@@ -161,6 +189,14 @@ def _column_order(regions: pd.DataFrame) -> list[str]:
     parameters = list(regions.columns[list(regions.columns).index("index") :])
     others = [c for c in regions.columns if c not in first and c not in parameters]
     return [*first, *others, *(c for c in parameters if c not in (*first, *others))]
+
+
+def _sorted(regions: pd.DataFrame, design: GroupDesign) -> pd.DataFrame:
+    """By subject, then session in the order of the design; regions as their files have them."""
+    place = {label: i for i, label in enumerate(design.sessions)}
+    late = regions["session_id"].map(place).fillna(len(place)).rename("place")
+    order = regions.assign(place=late).sort_values(["participant_id", "place"], kind="stable")
+    return order.drop(columns="place").reset_index(drop=True)
 
 
 def _read_groups(path: Path | None, column: str | None) -> dict[str, str] | None:
@@ -232,7 +268,7 @@ def _expected_sessions(sources: GroupSources, design: GroupDesign) -> list[tuple
         table = read_table(path)
         if "session_id" not in table.columns:
             raise DataError(f"{path}: no column 'session_id'; found {', '.join(table.columns)}")
-        subject = f"sub-{parse_entities(path)['sub']}"
+        subject = f"sub-{_entities(path)['sub']}"
         labels = "ses-" + table["session_id"].astype(str).str.removeprefix("ses-")
         planned |= {(subject, label) for label in labels}
     return sorted(planned)
@@ -244,7 +280,6 @@ def _pairs(regions: pd.DataFrame, design: GroupDesign) -> pd.DataFrame:
     if not design.sessions:
         return pd.DataFrame(columns=[*columns, "first", "second", "change"])
     used = regions[regions["session_id"].isin(design.sessions) & regions["group"].notna()]
-    # mean() would call a run without a value absent, and average the others
     averaged = used.groupby([*columns, "session_id"], dropna=False, sort=False)[OUTCOME].mean()
     wide = averaged.unstack("session_id").reindex(columns=list(design.sessions))
     wide.columns = pd.Index(["first", "second"])

@@ -59,7 +59,7 @@ class Cell:
     """A cell of a table."""
 
     text: str
-    kind: Literal["text", "number", "flag", "missing"] = "text"
+    kind: Literal["text", "number", "strong", "flag", "missing"] = "text"
     bar: float | None = None
     """Length of a bar behind the text, 0 to 1."""
 

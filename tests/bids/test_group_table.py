@@ -9,7 +9,7 @@ from pipeline.bids.group_table import (
     dividing_columns,
     find_group_sources,
     gather,
-    parse_entities,
+    read_pairs,
     wide_table,
 )
 from pipeline.core.errors import ConfigError, DataError
@@ -168,7 +168,18 @@ def test_numbered_groups_are_names(cohort):
         {"participant_id": [f"sub-{s}" for s in GROUPS], "group": [1, 1, 2, np.nan]}
     )
     write_table(cohort.raw / "participants.tsv", table)
-    assert set(cohort.gather().pairs["group"]) == {"1", "2"}
+    pairs = cohort.gather().pairs
+    assert set(pairs["group"]) == {"1", "2"}
+    again = read_pairs(write_table(cohort.raw / "pairs.tsv", pairs))
+    assert set(again["group"]) == {"1", "2"}
+    assert list(again["change"]) == pytest.approx(list(pairs["change"]))
+
+
+def test_a_file_that_is_no_bids_name_is_named(cohort):
+    path = next(cohort.out.glob("sub-01/ses-pre/pet/*.tsv"))
+    path.rename(path.with_name("copy of_kinpar.tsv"))
+    with pytest.raises(DataError, match=r"copy of_kinpar.tsv: not a BIDS name"):
+        cohort.gather()
 
 
 @pytest.mark.parametrize(
@@ -226,9 +237,6 @@ def test_sessions_planned_in_sessions_tsv_are_expected(cohort):
 def test_wide_table_has_one_row_per_run(cohort):
     wide = wide_table(cohort.gather().regions)
     assert len(wide) == 8
+    assert list(wide["session_id"][:2]) == ["ses-pre", "ses-post"]
+    assert wide["ACC"][3] == pytest.approx(bpnd("02", "post", "ACC"))
     assert list(wide.columns[-2:]) == list(REGIONS)
-
-
-def test_entities_survive_from_the_file_name():
-    name = "sub-01_ses-pre_task-rest_trc-AZ10419369_rec-acdyn_run-2_desc-x_model-SRTM_kinpar.tsv"
-    assert "_".join(f"{k}-{v}" for k, v in parse_entities(name).items()) + "_kinpar.tsv" == name
