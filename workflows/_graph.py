@@ -33,3 +33,18 @@ class SharedNode(pe.Node):  # type: ignore[misc]
         lock.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(lock):
             return super().run(updatehash=updatehash)
+
+
+def handed(*ports: str) -> list[tuple[str, str]]:
+    """Connections from one step's `outputnode` to the ports of the same names of the next."""
+    return [(f"outputnode.{port}", f"inputnode.{port}") for port in ports]
+
+
+def taken(*ports: str) -> list[tuple[str, str]]:
+    """Connections from an `inputnode` to the ports of the same names of a step."""
+    return [(port, f"inputnode.{port}") for port in ports]
+
+
+def given(*ports: str) -> list[tuple[str, str]]:
+    """Connections from a step's `outputnode` to the inputs of the same names of a node."""
+    return [(f"outputnode.{port}", port) for port in ports]

@@ -35,6 +35,7 @@ def init_cohort_wf(plan: Plan, folders: Folders, settings: Settings) -> Any:
     findings = dict(plan.noted)
     ports = [(f"outputnode.{port}", f"inputnode.{port}") for port in port_names(AnatomicalOutputs)]
     for scan in plan.scans:
+        assert scan.t1w is not None  # noqa: S101  a planned scan has its T1w
         session_wf = init_session_wf(scan, folders, settings, findings.get(scan.label, ()))
         workflow.connect([(anatomical_wfs[scan.t1w], session_wf, ports)])
     return workflow

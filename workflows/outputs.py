@@ -33,97 +33,142 @@ def anatomical_results(
     entities: Mapping[str, str], t1w: Path, bids_dir: Path, settings: Settings
 ) -> Results:
     """Outputs of the anatomical workflow of a T1w."""
-    source = {"Sources": [_uri(t1w, bids_dir)], **_software()}
+    about: dict[str, Any] = {"Sources": [_uri(t1w, bids_dir)], **_software()}
     backend = {"Backend": settings.anatomy.backend}
-    keys = {
-        "t1w_preproc": ("t1w_preproc", {}, {"SkullStripped": False, **backend}),
-        "brain_mask": ("brain_mask", {}, {"Type": "Brain", **backend}),
-        "gm_probseg": ("probseg", {"label": "GM"}, backend),
-        "wm_probseg": ("probseg", {"label": "WM"}, backend),
-        "csf_probseg": ("probseg", {"label": "CSF"}, backend),
-        "dseg": (
-            "dseg",
-            {"desc": ATLAS},
-            {
-                "Backend": settings.parcellation.backend,
-                "Description": "FreeSurfer label numbers",
-                "LabelMap": {str(number): name for number, name in LABEL_NAMES.items()},
-            },
-        ),
-        "t1w2mni_xfm": ("t1w2mni_xfm", {}, {"Units": "mm", "SpatialReference": MNI_SPACE}),
-        "mni2t1w_xfm": ("mni2t1w_xfm", {}, {"Units": "mm", "SpatialReference": "T1w"}),
+    parcellation: dict[str, Any] = {
+        "Backend": settings.parcellation.backend,
+        "Description": "FreeSurfer label numbers",
+        "LabelMap": {str(number): name for number, name in LABEL_NAMES.items()},
     }
-    return Results(
-        {port: str(derivative_path(entities, key, **extra)) for port, (key, extra, _) in keys.items()},
-        {port: {**text, **source} for port, (_, _, text) in keys.items()},
+    field: dict[str, Any] = {"Units": "mm", **backend}
+    return _results(
+        entities,
+        {
+            "t1w_preproc": _Output("t1w_preproc", {}, {"SkullStripped": False, **backend}),
+            "brain_mask": _Output("brain_mask", {}, {"Type": "Brain", **backend}),
+            "gm_probseg": _Output("probseg", {"label": "GM"}, backend),
+            "wm_probseg": _Output("probseg", {"label": "WM"}, backend),
+            "csf_probseg": _Output("probseg", {"label": "CSF"}, backend),
+            "dseg": _Output("dseg", {"desc": ATLAS}, parcellation),
+            "t1w2mni_xfm": _Output("t1w2mni_xfm", {}, {"SpatialReference": MNI_SPACE, **field}),
+            "mni2t1w_xfm": _Output("mni2t1w_xfm", {}, {"SpatialReference": "T1w", **field}),
+        },
+        about,
     )
 
 
 def session_results(scan: ScanInputs, bids_dir: Path, settings: Settings) -> Results:
     """Outputs of the workflow of a session."""
-    model = type(settings.kinetics.model).__name__.upper()
-    raw = {"Sources": [_uri(scan.pet, bids_dir)], **_software()}
-    if scan.t1w is not None:
-        raw["Sources"].append(_uri(scan.t1w, bids_dir))
-    scanned = _scan_metadata(scan) | raw
-    fitted = {
-        "ModelName": model,
-        "ReferenceRegion": settings.regions.reference_name,
-        "BloodType": "none",
-        "AdditionalModelDetails": settings.kinetics.model.__class__.__doc__.split("\n")[0],
-        "InputLabels": ["k2a_min", "k2a_max"],
-        "InputValues": [settings.kinetics.model.k2a_min, settings.kinetics.model.k2a_max],
-        "InputUnits": ["1/min", "1/min"],
-        "Weights": "inverse variance of the decay-corrected count model, whole-brain curve",
-        **raw,
-    }
-    parameters = {p.symbol: {"Description": p.meaning, "Units": p.unit} for p in settings.kinetics.model.parameters}
-    parameters |= {
-        f"{p.symbol}-se": {"Description": f"Standard error of {p.symbol}", "Units": "%"}
-        for p in settings.kinetics.model.parameters
-    }
-    keys: dict[str, tuple[str, dict[str, str], dict[str, Any]]] = {
-        "pet_preproc": ("pet_preproc", {}, {"Units": "Bq/mL", "MotionBackend": settings.motion.backend} | scanned),
-        "petref": ("petref", {}, {"Units": "Bq/mL", "Description": "Duration-weighted mean"} | scanned),
-        "motion_xfms": ("motion_xfm", {}, raw),
-        "confounds": (
-            "confounds",
-            {},
-            {
-                "trans_x": {"Units": "mm"},
-                "rot_x": {"Units": "rad"},
-                "framewise_displacement": {
-                    "Description": "Mean shift of the head against the frame before",
-                    "Units": "mm",
-                },
-                "displacement": {
-                    "Description": "Mean shift of the head against petref",
-                    "Units": "mm",
-                },
-                "corrected": {"Description": "1 where the frame itself was aligned"},
-                **raw,
-            },
+    sources = [_uri(path, bids_dir) for path in (scan.pet, scan.t1w) if path is not None]
+    about: dict[str, Any] = {"Sources": sources, **_software()}
+    model = model_name(settings)
+    images = {"Units": "Bq/mL", **_scan_metadata(scan)}
+    motion = {"MotionBackend": settings.motion.backend}
+    fitted = _model_metadata(settings)
+    regions = {"desc": REGIONS}
+    outputs = {
+        "pet_preproc": _Output("pet_preproc", {}, {**motion, **images}),
+        "petref": _Output("petref", {}, {"Description": "Duration-weighted mean", **images}),
+        "motion_xfms": _Output("motion_xfm", {}, motion),
+        "confounds": _Output("confounds", {}, {**motion, **_CONFOUND_COLUMNS}),
+        "petref2t1w_xfm": _Output(
+            "petref2t1w_xfm", {}, {"CoregistrationBackend": settings.coregistration.backend}
         ),
-        "petref2t1w_xfm": ("petref2t1w_xfm", {}, raw),
-        "regions_dseg": ("regions_dseg", {}, raw),
-        "regions_dseg_tsv": ("regions_dseg_tsv", {}, {}),
-        "morph": ("morph", {"desc": REGIONS}, {"volume-mm3": {"Units": "mm3"}, **raw}),
-        "tacs": ("tacs", {"desc": REGIONS}, {"Units": "Bq/mL", "TimeUnits": "s"} | scanned),
-        "kinpar": ("kinpar", {"model": model}, parameters | fitted),
+        "regions_dseg": _Output("regions_dseg", {}, _region_metadata(settings)),
+        "regions_dseg_tsv": _Output("regions_dseg_tsv", {}, _region_metadata(settings)),
+        "morph": _Output("morph", regions, _MORPH_COLUMNS),
+        "tacs": _Output("tacs", regions, {"TimeUnits": "s", **images}),
+        "kinpar": _Output("kinpar", {"model": model}, {**_parameter_columns(settings), **fitted}),
     }
-    targets: dict[str, str | list[str]] = {
-        port: str(derivative_path(scan.entities, key, **extra)) for port, (key, extra, _) in keys.items()
-    }
-    targets["report"] = str(derivative_path(scan.entities, "report"))
-    metadata = {port: text for port, (_, _, text) in keys.items()}
+    results = _results(scan.entities, outputs, about)
+    targets = {**results.targets, "report": str(derivative_path(scan.entities, "report"))}
+    metadata = dict(results.metadata)
     if settings.kinetics.maps:
-        for port, space in (("maps", {}), ("maps_mni", {"space": MNI_SPACE})):
+        spaces: dict[str, dict[str, str]] = {"maps": {}, "maps_mni": {"space": MNI_SPACE}}
+        for port, space in spaces.items():
             targets[port] = [
                 str(derivative_path(scan.entities, "mimap", model=model, meas=meas, **space))
                 for meas in MAP_PARAMETERS
             ]
-            metadata[port] = fitted
+            metadata[port] = {**fitted, **about}
     return Results(targets, metadata)
+
+
+def model_name(settings: Settings) -> str:
+    """Name of the kinetic model in files and sidecars."""
+    return settings.kinetics.model.model.upper()
+
+
+@dataclass(frozen=True)
+class _Output:
+    key: str
+    """In `pipeline.bids.derivatives.OUTPUT_NAMES`."""
+    entities: Mapping[str, str]
+    metadata: Mapping[str, Any]
+
+
+def _results(
+    entities: Mapping[str, str], outputs: Mapping[str, _Output], about: Mapping[str, Any]
+) -> Results:
+    return Results(
+        {p: str(derivative_path(entities, o.key, **o.entities)) for p, o in outputs.items()},
+        {p: {**o.metadata, **about} for p, o in outputs.items()},
+    )
+
+
+_CONFOUND_COLUMNS: dict[str, Any] = {
+    **{f"trans_{axis}": {"Units": "mm", "Description": "Shift of the head"} for axis in "xyz"},
+    **{f"rot_{axis}": {"Units": "rad", "Description": "Turn about its centre"} for axis in "xyz"},
+    "framewise_displacement": {
+        "Units": "mm",
+        "Description": "Mean shift of the head against the frame before",
+    },
+    "displacement": {"Units": "mm", "Description": "Mean shift of the head against petref"},
+    "corrected": {
+        "Description": "1 where the frame itself was aligned, 0 where it took another's"
+    },
+}
+
+_MORPH_COLUMNS: dict[str, Any] = {
+    "volume-mm3": {"Units": "mm3", "Description": "Inside the field of view of the PET"},
+    "volume-T1w-mm3": {"Units": "mm3", "Description": "Of its labels on the T1w"},
+    "usable": {"Description": "0 where the region is too small for an estimate"},
+}
+
+
+def _region_metadata(settings: Settings) -> dict[str, Any]:
+    regions = settings.regions
+    return {
+        "Labels": {name: list(labels) for name, labels in regions.labels.items()},
+        "MniShapes": {name: shape.model_dump() for name, shape in regions.mni.items()},
+        "ReferenceRegion": regions.reference_name,
+        "ReferenceLabels": list(regions.reference),
+        "ReferenceErosion_mm": regions.reference_erosion_mm,
+    }
+
+
+def _model_metadata(settings: Settings) -> dict[str, Any]:
+    model = settings.kinetics.model
+    return {
+        "ModelName": model_name(settings),
+        "ReferenceRegion": settings.regions.reference_name,
+        "BloodType": "none",
+        "AdditionalModelDetails": "full nonlinear optimum by variable projection",
+        "InputLabels": ["k2a_min", "k2a_max"],
+        "InputValues": [model.k2a_min, model.k2a_max],
+        "InputUnits": ["1/min", "1/min"],
+        "Weights": "inverse variance of the decay-corrected count model, whole-brain curve",
+    }
+
+
+def _parameter_columns(settings: Settings) -> dict[str, Any]:
+    columns: dict[str, Any] = {}
+    for parameter in settings.kinetics.model.parameters:
+        symbol = parameter.symbol
+        columns[symbol] = {"Description": parameter.meaning, "Units": parameter.unit}
+        columns[f"{symbol}-se"] = {"Description": f"Standard error of {symbol}", "Units": "%"}
+    columns["flag"] = {"Description": "What to know about the fit; failed fits have no estimate"}
+    return columns
 
 
 def _scan_metadata(scan: ScanInputs) -> dict[str, Any]:

@@ -73,9 +73,7 @@ def init_regions_wf(options: Regions, resources: Resources, *, name: str = "regi
     inputnode = io_node(RegionsInputs, "inputnode")
     outputnode = io_node(RegionsOutputs, "outputnode")
     carry_regions = pe.Node(
-        CarryRegions(
-            spec=region_spec(options), minimum_volume_mm3=options.minimum_volume_mm3
-        ),
+        CarryRegions(spec=region_spec(options), minimum_volume_mm3=options.minimum_volume_mm3),
         name="carry_regions",
         mem_gb=min(2.0, resources.mem_gb),
     )

@@ -6,19 +6,18 @@ from typing import Any
 
 from nipype.pipeline import engine as pe
 
-from pipeline import __version__
 from pipeline.bids.findings import Finding
 from pipeline.bids.scan import ScanInputs
 from pipeline.config.schema import Settings
 from pipeline.interfaces.outputs import SaveDerivatives
 from pipeline.interfaces.reports import SessionPage
 from workflows import anatomy, coregistration, kinetics, motion, parcellation, regions
-from workflows._graph import io_node, port_names
+from workflows._graph import given, handed, io_node, taken
 from workflows.anatomical import AnatomicalOutputs, Folders
 from workflows.coregistration import init_coregistration_wf
 from workflows.kinetics import init_kinetics_wf
 from workflows.motion import init_motion_wf
-from workflows.outputs import Results, session_results
+from workflows.outputs import session_results
 from workflows.regions import init_regions_wf
 
 
@@ -40,37 +39,80 @@ def init_session_wf(
     motion_wf.inputs.inputnode.pet = str(scan.pet)
     for step in (motion_wf, regions_wf, kinetics_wf):
         step.inputs.inputnode.scan = scan
+    page = _page_node(scan, settings, findings)
+    ds_session = _saving_node(scan, folders, settings)
 
-    results = session_results(scan, folders.bids_dir, settings)
-    page = pe.Node(_page(scan, settings, findings), name="page", mem_gb=1.0)
-    ds_session = pe.Node(_saver(results, folders), name="ds_session", mem_gb=0.1)
-    connections = [
-        (inputnode, coregistration_wf, _ports("t1w_preproc", "brain_mask")),
-        (motion_wf, coregistration_wf, _between("petref")),
-        (inputnode, regions_wf, _ports("dseg", "mni2t1w_xfm")),
-        (motion_wf, regions_wf, _between("petref", "pet_preproc")),
-        (coregistration_wf, regions_wf, _between("petref2t1w_xfm")),
-        (inputnode, kinetics_wf, _ports("t1w2mni_xfm")),
-        (motion_wf, kinetics_wf, _between("pet_preproc")),
-        (coregistration_wf, kinetics_wf, _between("petref2t1w_xfm")),
-        (regions_wf, kinetics_wf, _between("tacs", "brain_mask")),
-    ]
-    made = {
-        motion_wf: ("pet_preproc", "petref", "motion_xfms", "confounds"),
-        coregistration_wf: ("petref2t1w_xfm",),
-        regions_wf: ("regions_dseg", "regions_dseg_tsv", "morph", "tacs"),
-        kinetics_wf: ("kinpar", "maps", "maps_mni") if settings.kinetics.maps else ("kinpar",),
-    }
-    connections += [
-        (step, ds_session, [(f"outputnode.{port}", port) for port in ports])
-        for step, ports in made.items()
-    ]
-    connections += _page_connections(page, (inputnode, motion_wf, coregistration_wf, regions_wf))
-    workflow.connect(connections)
-    fitted = [("kinpar", "kinpar"), ("fitted_tacs", "fitted_tacs")]
-    fitted += [("maps", "maps")] if settings.kinetics.maps else []
-    workflow.connect(kinetics_wf, "outputnode.kinpar", page, "kinpar")
-    for port, field in fitted[1:]:
-        workflow.connect(kinetics_wf, f"outputnode.{port}", page, field)
-    workflow.connect(page, "page", ds_session, "report")
+    maps = ("maps",) if settings.kinetics.maps else ()
+    maps_mni = ("maps_mni",) if settings.kinetics.maps else ()
+    motion_files = ("pet_preproc", "petref", "motion_xfms", "confounds")
+    region_files = ("regions_dseg", "regions_dseg_tsv", "morph", "tacs")
+    workflow.connect(
+        [
+            (inputnode, coregistration_wf, taken("t1w_preproc", "brain_mask")),
+            (inputnode, regions_wf, taken("dseg", "mni2t1w_xfm")),
+            (inputnode, kinetics_wf, taken("t1w2mni_xfm")),
+            (motion_wf, coregistration_wf, handed("petref")),
+            (motion_wf, regions_wf, handed("petref", "pet_preproc")),
+            (motion_wf, kinetics_wf, handed("pet_preproc")),
+            (coregistration_wf, regions_wf, handed("petref2t1w_xfm")),
+            (coregistration_wf, kinetics_wf, handed("petref2t1w_xfm")),
+            (regions_wf, kinetics_wf, handed("tacs", "brain_mask")),
+            (inputnode, page, [(port, port) for port in _PAGE_ANATOMY]),
+            (motion_wf, page, given("petref", "confounds")),
+            (coregistration_wf, page, given("petref2t1w_xfm")),
+            (coregistration_wf, page, [("outputnode.quality", "coregistration_quality")]),
+            (regions_wf, page, given("regions_dseg", "regions_dseg_tsv", "morph", "tacs")),
+            (kinetics_wf, page, given("kinpar", "fitted_tacs", *maps)),
+            (motion_wf, ds_session, given(*motion_files)),
+            (coregistration_wf, ds_session, given("petref2t1w_xfm")),
+            (regions_wf, ds_session, given(*region_files)),
+            (kinetics_wf, ds_session, given("kinpar", *maps, *maps_mni)),
+            (page, ds_session, [("page", "report")]),
+        ]
+    )
     return workflow
+
+
+_PAGE_ANATOMY = (
+    "t1w_preproc",
+    "brain_mask",
+    "gm_probseg",
+    "wm_probseg",
+    "csf_probseg",
+    "dseg",
+    "quality",
+)
+
+
+def methods(settings: Settings) -> list[str]:
+    """What the backends that run did, a sentence or two each."""
+    return [
+        anatomy.MODULES[settings.anatomy.backend].METHODS,
+        parcellation.MODULES[settings.parcellation.backend].METHODS,
+        motion.MODULES[settings.motion.backend].METHODS,
+        coregistration.MODULES[settings.coregistration.backend].METHODS,
+        regions.METHODS,
+        kinetics.METHODS,
+    ]
+
+
+def _page_node(scan: ScanInputs, settings: Settings, findings: tuple[Finding, ...]) -> Any:
+    node = SessionPage(
+        scan=scan,
+        reference=settings.regions.reference_name,
+        findings=list(findings),
+        methods=methods(settings),
+        settings=settings.model_dump(mode="json"),
+    )
+    return pe.Node(node, name="page", mem_gb=min(1.5, settings.resources.mem_gb))
+
+
+def _saving_node(scan: ScanInputs, folders: Folders, settings: Settings) -> Any:
+    results = session_results(scan, folders.bids_dir, settings)
+    node = SaveDerivatives(
+        infields=list(results.targets),
+        out_dir=str(folders.out_dir),
+        targets=dict(results.targets),
+        metadata=dict(results.metadata),
+    )
+    return pe.Node(node, name="ds_session", mem_gb=0.1)

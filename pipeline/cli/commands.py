@@ -127,7 +127,13 @@ def _report_outcome(plan: Plan, failures: list, out_dir: Path) -> int:  # type: 
     for label, findings in plan.blocked:
         reason = " ".join(str(finding) for finding in findings)
         rows.append(
-            {"session": label, "state": "not run", "node": "n/a", "reason": reason, "crash_file": "n/a"}
+            {
+                "session": label,
+                "state": "not run",
+                "node": "n/a",
+                "reason": reason,
+                "crash_file": "n/a",
+            }
         )
     table = pd.DataFrame(rows)
     (out_dir / "logs").mkdir(parents=True, exist_ok=True)

@@ -14,7 +14,7 @@ def build_parser() -> argparse.ArgumentParser:
     """Parser of every sub-command; the BIDS-App form is `run`."""
     parser = argparse.ArgumentParser(
         prog="petbind",
-        description="From BIDS dynamic PET and T1w MRI to binding potentials and group statistics.",
+        description="From BIDS dynamic PET and T1w MRI to binding potentials and statistics.",
         epilog="petbind BIDS OUT participant|group is the same as petbind run BIDS OUT ...",
     )
     parser.add_argument("--version", action="version", version=f"petbind {__version__}")

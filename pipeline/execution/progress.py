@@ -54,7 +54,7 @@ class Progress:
         self._console = console or Console(stderr=True)
         self._rows: dict[str, _Row] = {}
         for name in nodes:
-            self._rows.setdefault(_row_name(name), _Row(0)).total += 1
+            self._rows.setdefault(row_name(name), _Row(0)).total += 1
         self._live: Live | None = None
 
     def __enter__(self) -> Self:
@@ -77,7 +77,7 @@ class Progress:
     def __call__(self, node: Any, status: str) -> None:
         """What Nipype calls with ``start``, ``end`` or ``exception``."""
         name = node.fullname
-        row, step = self._rows[_row_name(name)], name.split(".", 2)[-1]
+        row, step = self._rows[row_name(name)], step_name(name)
         if status == "start":
             row.started_s = row.started_s or time.monotonic()
             row.running.append(step)
@@ -91,9 +91,7 @@ class Progress:
             row.ended_s = time.monotonic()
         if self._live is None:
             what = "failed at" if status == "exception" else "done"
-            _LOG.info(
-                "%s  %d/%d  %s %s", _row_name(name), row.done, row.total, what, step
-            )
+            _LOG.info("%s  %d/%d  %s %s", row_name(name), row.done, row.total, what, step)
 
     def _table(self) -> Table:
         table = Table(box=None, pad_edge=False)
@@ -110,6 +108,12 @@ class Progress:
         return table
 
 
-def _row_name(fullname: str) -> str:
-    """The sub-workflow a node lies in, without its ``_wf``."""
-    return fullname.split(".")[1].removesuffix("_wf")
+def row_name(fullname: str) -> str:
+    """The sub-workflow a node lies in, or the workflow itself, without its ``_wf``."""
+    parts = fullname.split(".")
+    return parts[1 if len(parts) > 2 else 0].removesuffix("_wf")
+
+
+def step_name(fullname: str) -> str:
+    """The node within its row."""
+    return fullname.split(".", 2 if fullname.count(".") > 1 else 1)[-1]

@@ -12,7 +12,7 @@ from nipype import config as nipype_config
 from nipype import logging as nipype_logging
 from nipype.pipeline.plugins import MultiProcPlugin
 
-from pipeline.execution.progress import Progress
+from pipeline.execution.progress import Progress, row_name, step_name
 
 _OWN_ERROR = re.compile(r"pipeline\.core\.errors\.\w+: (.*)", re.DOTALL)
 
@@ -30,12 +30,12 @@ class Failure:
     @property
     def part(self) -> str:
         """The session or anatomy it belongs to."""
-        return self.node.split(".")[1].removesuffix("_wf")
+        return row_name(self.node)
 
     @property
     def step(self) -> str:
         """The node within its part."""
-        return self.node.split(".", 2)[-1]
+        return step_name(self.node)
 
 
 @dataclass(frozen=True)
@@ -63,13 +63,13 @@ class _CollectingMultiProc(MultiProcPlugin):  # type: ignore[misc]
 
 
 def explain(trace: str) -> str:
-    """The line of a traceback that a person should read.
+    r"""The line of a traceback that a person should read.
 
     Examples
     --------
-    >>> explain("Traceback ...\\npipeline.core.errors.DataError: a.nii: damaged\\n")
+    >>> explain("Traceback ...\npipeline.core.errors.DataError: a.nii: damaged\n")
     'a.nii: damaged'
-    >>> explain("Traceback ...\\nKeyError: 'x'\\n")
+    >>> explain("Traceback ...\nKeyError: 'x'\n")
     "internal error, please report it: KeyError: 'x'"
     """
     text = trace.strip()
@@ -99,7 +99,9 @@ def run_graph(workflow: Any, limits: Limits) -> list[Failure]:
     crash_dir.mkdir(parents=True, exist_ok=True)
     _configure(workflow, crash_dir, limits.stop_on_first_crash)
     names = [node.fullname for node in workflow._create_flat_graph().nodes()]
-    visible = [name for name in names if name.rsplit(".", 1)[-1] not in ("inputnode", "outputnode")]
+    visible = [
+        name for name in names if name.rsplit(".", 1)[-1] not in ("inputnode", "outputnode")
+    ]
     with Progress(visible) as progress:
         plugin = _CollectingMultiProc(
             {

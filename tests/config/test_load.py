@@ -1,10 +1,11 @@
 """Settings: precedence, messages, and what is refused."""
 
 import pytest
+from pydantic import ValidationError
+
 from pipeline.config.load import find_study, load_settings, studies
 from pipeline.config.schema import EmbeddedMotion, NoMotion, Regions
 from pipeline.core.errors import ConfigError
-from pydantic import ValidationError
 
 
 def test_overrides_win_over_the_file(tmp_path):
@@ -24,7 +25,8 @@ def test_an_override_may_be_text_or_toml():
 def test_every_problem_is_told_at_once_with_the_nearest_name(tmp_path):
     path = tmp_path / "bad.toml"
     path.write_text(
-        "[kinetics.model]\nk2a_mim = 0.1\n[resources]\nn_procs = 0\n[motion]\nbackend = 'mcflurt'\n"
+        "[kinetics.model]\nk2a_mim = 0.1\n[resources]\nn_procs = 0\n"
+        "[motion]\nbackend = 'mcflurt'\n"
     )
     with pytest.raises(ConfigError) as caught:
         load_settings(str(path))

@@ -1,7 +1,10 @@
 """Running graphs: one failure stops only what depends on it."""
 
+from pathlib import Path
+
 from nipype.interfaces.base import BaseInterfaceInputSpec, SimpleInterface, TraitedSpec, traits
 from nipype.pipeline import engine as pe
+
 from pipeline.core.errors import DataError
 from pipeline.execution.run import Limits, explain, run_graph
 from workflows._graph import SharedNode
@@ -25,7 +28,7 @@ class AddOne(SimpleInterface):
         if self.inputs.value < 0:
             raise DataError(f"scan {self.inputs.value} is negative; give a positive one")
         if self.inputs.log:
-            with open(self.inputs.log, "a") as log:
+            with Path(self.inputs.log).open("a") as log:
                 log.write("run\n")
         self._results["value"] = self.inputs.value + 1
         return runtime
