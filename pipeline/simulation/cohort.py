@@ -16,13 +16,15 @@ from pipeline.simulation.tracer import TissueKinetics
 SESSIONS = ("pre", "post")
 """Labels of the two sessions, before and after treatment."""
 
+MOLAR_MASS_G_PER_MOL = 462.54
+"""Of AZ10419369."""
+
 _K2PRIME_PER_MIN = 0.14
 _K2PRIME_LOG_SD = 0.06
 _R1_LOG_SD = 0.06
 _WEIGHT_KG, _WEIGHT_SD_KG = 75.0, 11.0
 _DOSE_MBQ, _DOSE_SD_MBQ = 392.0, 35.0
 _MOLAR_GBQ_PER_UMOL, _MOLAR_LOG_SD = 364.0, 0.35
-_MOLAR_MASS_G_PER_MOL = 462.54
 # Mean MADRS before, and mean and SD of the relative fall, by treatment; roughly the paper's
 _MADRS_BEFORE, _MADRS_BEFORE_SD = 28.0, 4.5
 _FALL_TREATED, _FALL_PLACEBO, _FALL_SD = 0.42, 0.18, 0.22
@@ -53,7 +55,7 @@ class Injection:
     def mass_ug(self) -> float:
         """Injected mass of the compound, micrograms."""
         amount_umol = self.radioactivity_mbq / 1000 / self.molar_activity_gbq_per_umol
-        return amount_umol * _MOLAR_MASS_G_PER_MOL
+        return amount_umol * MOLAR_MASS_G_PER_MOL
 
     @property
     def specific_radioactivity_mbq_per_ug(self) -> float:
@@ -97,7 +99,9 @@ class Patient:
     sessions: tuple[SessionTruth, ...]
 
 
-def random_stream(seed: int, patient: tuple[int, int], stream: Stream, session: int = 0) -> np.random.Generator:
+def random_stream(
+    seed: int, patient: tuple[int, int], stream: Stream, session: int = 0
+) -> np.random.Generator:
     """Generator that depends on the seed and its own key alone, not on what was drawn before.
 
     Parameters
@@ -135,7 +139,9 @@ def draw_cohort(options: CohortOptions, seed: int) -> Iterator[Patient]:
     for group_number, (group, size) in enumerate(options.group_sizes.items()):
         for number in range(size):
             position += 1
-            yield _draw_patient(options, seed, (group, group_number, number), f"{position:0{width}d}")
+            yield _draw_patient(
+                options, seed, (group, group_number, number), f"{position:0{width}d}"
+            )
 
 
 def _draw_patient(

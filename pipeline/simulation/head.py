@@ -1,4 +1,4 @@
-"""Individual heads: a warped template with skull, scalp and neck, or a given T1w and its labels."""
+"""Individual heads: a warped template with skull and scalp, or a given T1w and its labels."""
 
 from __future__ import annotations
 
@@ -212,9 +212,7 @@ def _sample(
     edge = np.zeros_like(outside)
     free = (sources == 0) | ((sources == SOFT_TISSUE) & (outside < _FLUID_SHELL_MM + _SKULL_MM))
     layers = np.where(sources == SOFT_TISSUE, SOFT_TISSUE, 0).astype(np.int16)
-    for mean, field, number in zip(
-        means, anatomy.shells, (CSF, SKULL, SOFT_TISSUE), strict=True
-    ):
+    for mean, field, number in zip(means, anatomy.shells, (CSF, SKULL, SOFT_TISSUE), strict=True):
         inner = edge
         spread = _SHELL_SD_MM if number != CSF else _SHELL_SD_MM / 2
         edge = inner + np.maximum(mean + spread * field.at(points), 0.25 * mean)
@@ -242,8 +240,8 @@ def _rician(t1w: FloatArray, rng: np.random.Generator) -> NDArray[np.float32]:
 def head_from_labels(t1w: Volume, dseg: Volume, template: LabelledTemplate) -> Head:
     """A given head: its T1w as it is, sources from its labels.
 
-    Soft tissue is where the T1w is bright outside the brain. The brain stem is divided by an affine
-    to MNI152 that brings the centres of the labels together.
+    Soft tissue is where the T1w is bright outside the brain. The brain stem is divided by an
+    affine to MNI152 that brings the centres of the labels together.
 
     Parameters
     ----------
@@ -264,7 +262,7 @@ def head_from_labels(t1w: Volume, dseg: Volume, template: LabelledTemplate) -> H
     sources = known_labels(dseg.data)
     world2mni = _landmark_affine(Volume(sources, dseg.affine), template.sources)
     stem = np.argwhere(sources == BRAIN_STEM)
-    mni = apply_affine(world2mni @ dseg.affine, stem)
+    mni = apply_affine(world2mni @ dseg.affine, stem.astype(float))
     brain = sources > 0
     sources[tuple(stem.T)] = brain_stem_part(*mni.T)
     # a closing of 4 mm joins the sulci to the brain
@@ -293,7 +291,8 @@ def _landmark_affine(labels: Volume, template_sources: Volume) -> FloatArray:
     present = [n for n in _LANDMARKS if (labels.data == n).any()]
     if len(present) < 8 or BRAIN_STEM not in present:
         raise ValueError(
-            "the labels lack the brain stem (16) or most deep structures; a FreeSurfer aseg is needed"
+            "the brain stem (16) or most deep structures are not labelled; a FreeSurfer aseg is "
+            "needed"
         )
     ours, theirs = (
         apply_affine(v.affine, np.array(ndimage.center_of_mass(v.data > 0, v.data, present)))

@@ -57,9 +57,7 @@ class CohortOptions:
         does not exist, or if a spread or correlation is out of its range.
     """
 
-    group_sizes: Mapping[str, int] = field(
-        default_factory=lambda: {"ketamine": 2, "placebo": 2}
-    )
+    group_sizes: Mapping[str, int] = field(default_factory=lambda: {"ketamine": 2, "placebo": 2})
     effects: Mapping[str, float] = field(default_factory=lambda: {"hippocampus": 0.17})
     treated_group: str = "ketamine"
     between_subject_sd: float = 0.28
@@ -70,7 +68,8 @@ class CohortOptions:
         unknown = sorted(set(self.effects) - set(EFFECT_REGIONS))
         if unknown:
             raise ValueError(
-                f"no region {unknown[0]!r} to change; known are {', '.join(sorted(EFFECT_REGIONS))}"
+                f"no region {unknown[0]!r} to change; known are "
+                f"{', '.join(sorted(EFFECT_REGIONS))}"
             )
         if any(not np.isfinite(change) or change < -1 for change in self.effects.values()):
             raise ValueError("an effect is a finite relative change of BPND of at least -1")
@@ -126,9 +125,7 @@ class ScannerOptions:
         sizes = (self.pet_voxel_mm, self.t1w_voxel_mm, *self.pet_fov_mm)
         if not all(np.isfinite(size) and size > 0 for size in sizes):
             raise ValueError("voxels and field of view must be positive, millimetres")
-        strengths = (
-            self.psf_fwhm_mm, self.noise, self.motion_mm, self.offset_mm, self.offset_deg
-        )
+        strengths = (self.psf_fwhm_mm, self.noise, self.motion_mm, self.offset_mm, self.offset_deg)
         if not all(np.isfinite(strength) and strength >= 0 for strength in strengths):
             raise ValueError("resolution, noise, motion and offset are zero or more")
 

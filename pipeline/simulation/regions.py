@@ -21,7 +21,7 @@ BRAIN_STEM, CSF = 16, 24
 
 DORSAL_BRAIN_STEM_CENTRE_MM = (0.0, -30.0, -11.0)
 """Centre of the dorsal brain stem region, MNI152; an assumption, no coordinates are published."""
-DORSAL_BRAIN_STEM_SEMI_AXES_MM = (3.0, 3.0, 4.0)
+DORSAL_BRAIN_STEM_SEMI_AXES_MM = (4.0, 4.0, 5.0)
 """Half lengths of its ellipsoid along x, y and z."""
 MIDBRAIN_FLOOR_MM, PONS_FLOOR_MM = -21.0, -47.0
 """MNI152 z where midbrain meets pons, and pons meets medulla."""
@@ -149,7 +149,9 @@ TISSUES: tuple[Tissue, ...] = tuple(
 TISSUE_INDEX: Mapping[str, int] = {tissue.name: i for i, tissue in enumerate(TISSUES)}
 """Place of a tissue in `TISSUES` by its name."""
 
-EFFECT_REGIONS: Mapping[str, tuple[str, ...]] = {tissue.name: (tissue.name,) for tissue in TISSUES} | {
+EFFECT_REGIONS: Mapping[str, tuple[str, ...]] = {
+    tissue.name: (tissue.name,) for tissue in TISSUES
+} | {
     "acc": ("caudalanteriorcingulate", "rostralanteriorcingulate"),
     "hip": ("hippocampus",),
     "vst": ("accumbens-area",),
@@ -248,6 +250,7 @@ def brain_stem_part(x_mm: FloatArray, y_mm: FloatArray, z_mm: FloatArray) -> Int
     )
     centre, axes = DORSAL_BRAIN_STEM_CENTRE_MM, DORSAL_BRAIN_STEM_SEMI_AXES_MM
     radius = sum(
-        ((values - c) / a) ** 2 for values, c, a in zip((x_mm, y_mm, z_mm), centre, axes, strict=True)
+        ((values - c) / a) ** 2
+        for values, c, a in zip((x_mm, y_mm, z_mm), centre, axes, strict=True)
     )
     return np.where(radius <= 1, DORSAL_BRAIN_STEM, part).astype(np.int16)

@@ -187,13 +187,11 @@ def scan_frames(
 
 
 def _sigma_voxels(fwhm_mm: float, voxel_mm: float) -> float:
-    return fwhm_mm / np.sqrt(8 * np.log(2)) / voxel_mm
+    return fwhm_mm / float(np.sqrt(8 * np.log(2))) / voxel_mm
 
 
-def _moved_tissues(
-    tissues: Volume, geometry: PetGeometry, pose: FloatArray
-) -> NDArray[np.uint8]:
-    """Tissue numbers of the moved head on a division of the PET grid about as fine as the T1w's."""
+def _moved_tissues(tissues: Volume, geometry: PetGeometry, pose: FloatArray) -> NDArray[np.uint8]:
+    """Tissue numbers of the moved head, on the PET grid divided about as finely as the T1w."""
     parts = _parts(geometry, tissues)
     fine = geometry.affine @ _division(parts)
     matrix = np.linalg.inv(pose @ geometry.t1w2pet_xfm @ tissues.affine) @ fine

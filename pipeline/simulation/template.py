@@ -187,9 +187,7 @@ def _nearest(
 def _distance_mm(mask: BoolArray, spacing: FloatArray) -> FloatArray:
     """Distance to the mask, computed on a grid of about 2 mm."""
     step = max(1, int(2.0 / float(spacing.min())))
-    coarse = ndimage.distance_transform_edt(
-        ~mask[::step, ::step, ::step], sampling=spacing * step
-    )
+    coarse = ndimage.distance_transform_edt(~mask[::step, ::step, ::step], sampling=spacing * step)
     if step == 1:
         return np.asarray(coarse)
     fine = ndimage.affine_transform(
