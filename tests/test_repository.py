@@ -60,6 +60,20 @@ def test_imports_point_downwards():
     assert run.returncode == 0, run.stdout
 
 
+def test_every_backend_is_held_apart_from_the_others():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))
+    contracts = project["tool"]["importlinter"]["contracts"]
+    (independent,) = (c["modules"] for c in contracts if c["type"] == "independence")
+    steps = [path.parent for path in (ROOT / "workflows").glob("*/contract.py")]
+    backends = {
+        path.stem
+        for step in steps
+        for path in step.glob("*.py")
+        if path.stem not in ("__init__", "contract")
+    }
+    assert {f"workflows.*.{backend}" for backend in backends} == set(independent)
+
+
 def test_version_is_written_once():
     assert version("petbind") == pipeline.__version__
     changelog = (ROOT / "CHANGELOG.md").read_text("utf-8")

@@ -1,0 +1,214 @@
+"""Every step keeps its contract with every backend, and whole graphs hold together.
+
+Nothing is run. A new step or backend is found here by itself.
+"""
+
+import importlib
+import pkgutil
+import typing
+from dataclasses import fields, replace
+from pathlib import Path
+
+import pytest
+from nipype.pipeline.engine.utils import generate_expanded_graph
+
+import workflows
+from graph import dangling_ports
+from pipeline.bids.preflight import Plan
+from pipeline.bids.scan import ScanInputs
+from pipeline.config.load import load_settings
+from pipeline.config.schema import Resources, Settings
+from workflows._graph import port_names
+from workflows.anatomical import AnatomicalOutputs, Folders, init_anatomical_wf
+from workflows.cohort import init_cohort_wf
+from workflows.group import init_group_wf
+from workflows.session import init_session_wf
+
+STEPS = [found.name for found in pkgutil.iter_modules(workflows.__path__) if found.ispkg]
+BACKENDS = [
+    (step, backend)
+    for step in STEPS
+    for backend in importlib.import_module(f"workflows.{step}").BACKENDS
+]
+
+
+def step_module(step):
+    return importlib.import_module(f"workflows.{step}")
+
+
+def options_of(step):
+    """Backend to its default options, as the settings offer them."""
+    annotation = Settings.model_fields[step].annotation
+    kinds = typing.get_args(annotation) or (annotation,)
+    return {kind().backend: kind() for kind in kinds}
+
+
+def contract_of(step):
+    """Input and output contract of a step."""
+    contract = importlib.import_module(f"workflows.{step}.contract")
+    return getattr(contract, f"{step.title()}Inputs"), getattr(contract, f"{step.title()}Outputs")
+
+
+def built(step, backend):
+    return step_module(step).BACKENDS[backend](options_of(step)[backend], Resources())
+
+
+def edges(workflow):
+    return sum(len(d["connect"]) for *_, d in workflow._create_flat_graph().edges(data=True))
+
+
+@pytest.fixture
+def scan(tmp_path):
+    """A PET run; no file of it exists, for graphs are built without a look at the data."""
+    t1w = tmp_path / "bids" / "sub-01" / "ses-pre" / "anat" / "sub-01_ses-pre_T1w.nii.gz"
+    pet = t1w.parent.parent / "pet" / "sub-01_ses-pre_trc-AZ_run-1_pet.nii.gz"
+    for path in (t1w, pet):
+        path.parent.mkdir(parents=True)
+        path.touch()
+    return ScanInputs(
+        subject="01", session="pre", task=None, tracer="AZ", reconstruction=None, run="1",
+        pet=pet, t1w=t1w, t1w_reason="its own", frame_start_s=(0.0, 60.0),
+        frame_duration_s=(60.0, 60.0), frame_scale=(1.0, 1.0), radionuclide="C11",
+        tracer_name="AZ10419369", injected_mbq=400.0, body_weight_kg=70.0,
+    )  # fmt: skip
+
+
+@pytest.fixture
+def folders(tmp_path):
+    return Folders(tmp_path / "bids", tmp_path / "out", tmp_path / "work")
+
+
+SETTINGS = {
+    "defaults": (),
+    "no motion": ("motion.backend=none",),
+    "no coregistration": ("coregistration.backend=none",),
+    "no maps": ("kinetics.maps=false",),
+}
+every_setting = pytest.mark.parametrize("overrides", SETTINGS.values(), ids=list(SETTINGS))
+
+
+def test_steps_were_found():
+    assert {"anatomy", "coregistration", "motion", "parcellation"} <= set(STEPS)
+
+
+@pytest.mark.parametrize("step", STEPS)
+def test_tables_of_a_step_name_the_same_backends(step):
+    module = step_module(step)
+    files = {path.stem for path in Path(module.__file__).parent.glob("*.py")}
+    assert module.BACKENDS.keys() == module.MODULES.keys() == options_of(step).keys()
+    assert files - {"__init__", "contract"} == {
+        backend.__name__.rsplit(".", 1)[-1] for backend in module.MODULES.values()
+    }
+
+
+@pytest.mark.parametrize(("step", "backend"), BACKENDS)
+def test_backend_says_what_it_needs_and_does(step, backend):
+    module = step_module(step).MODULES[backend]
+    assert isinstance(module.REQUIRES, tuple)
+    assert module.METHODS.endswith(".")
+
+
+@pytest.mark.parametrize(("step", "backend"), BACKENDS)
+def test_ports_are_those_of_the_contract(step, backend):
+    workflow = built(step, backend)
+    for name, contract in zip(("inputnode", "outputnode"), contract_of(step), strict=True):
+        ports = set(workflow.get_node(name).inputs.copyable_trait_names())
+        assert ports == set(port_names(contract))
+
+
+@pytest.mark.parametrize(("step", "backend"), BACKENDS)
+def test_nothing_dangles_in_a_backend(step, backend):
+    assert dangling_ports(built(step, backend)) == []
+
+
+@pytest.mark.parametrize(("step", "backend"), BACKENDS)
+def test_builder_may_be_given_another_name(step, backend):
+    options = options_of(step)[backend]
+    workflow = step_module(step).BACKENDS[backend](options, Resources(), name="other_wf")
+    assert workflow.name == "other_wf"
+
+
+@pytest.mark.parametrize("step", STEPS)
+def test_every_port_of_a_contract_is_documented(step):
+    source = Path(importlib.import_module(f"workflows.{step}.contract").__file__).read_text()
+    for contract in contract_of(step):
+        for port in port_names(contract):
+            following = source.split(f"\n    {port}: ", 1)[1].split("\n", 2)[1]
+            assert following.strip().startswith('"""'), f"{contract.__name__}.{port}"
+
+
+@every_setting
+def test_nothing_dangles_in_a_session(scan, folders, overrides):
+    workflow = init_session_wf(scan, folders, load_settings(None, overrides))
+    assert dangling_ports(workflow) == []
+
+
+def test_nothing_dangles_in_the_anatomy(scan, folders):
+    workflow = init_anatomical_wf(
+        scan.t1w, scan.t1w_entities, folders, Settings(), name="anatomical_wf"
+    )
+    assert dangling_ports(workflow) == []
+    ports = set(workflow.get_node("outputnode").inputs.copyable_trait_names())
+    assert ports == {field.name for field in fields(AnatomicalOutputs)}
+
+
+@every_setting
+def test_nothing_dangles_in_a_cohort(scan, folders, overrides):
+    other = replace(
+        scan, run="2", pet=scan.pet.with_name("sub-01_ses-pre_trc-AZ_run-2_pet.nii.gz")
+    )
+    plan = Plan((scan, other), (), (), ())
+    workflow = init_cohort_wf(plan, folders, load_settings(None, overrides))
+    assert dangling_ports(workflow) == []
+
+
+def test_sessions_that_share_a_t1w_share_its_nodes(scan, folders):
+    other = replace(scan, session="post", run=None)
+    one = init_cohort_wf(Plan((scan,), (), (), ()), folders, Settings())
+    two = init_cohort_wf(Plan((scan, other), (), (), ()), folders, Settings())
+
+    def nodes(workflow, part):
+        names = [node.fullname for node in workflow._create_flat_graph().nodes()]
+        return [name for name in names if f".{part}_wf." in name]
+
+    assert nodes(one, "sub-01_ses-pre_T1w") == nodes(two, "sub-01_ses-pre_T1w") != []
+    assert len(nodes(two, "sub-01_ses-post_trc-AZ")) == len(nodes(two, scan.label))
+
+
+def test_nothing_dangles_in_the_group(tmp_path, folders):
+    from workflows.group import group_design
+
+    for folder in (folders.out_dir, folders.bids_dir):
+        folder.mkdir(parents=True, exist_ok=True)
+    kinpar = folders.out_dir / "sub-01" / "ses-pre" / "pet"
+    kinpar.mkdir(parents=True)
+    (kinpar / "sub-01_ses-pre_model-SRTM_kinpar.tsv").touch()
+    workflow = init_group_wf(folders.out_dir, folders.bids_dir, group_design(Settings().group))
+    assert dangling_ports(workflow) == []
+
+
+def test_node_names_lead_back_to_their_lines(scan, folders):
+    # `fit_voxels = pe.Node(..., name="fit_voxels")`: a working directory names its line of code
+    workflow = init_cohort_wf(Plan((scan,), (), (), ()), folders, Settings())
+    sources = "\n".join(path.read_text() for path in Path(workflows.__file__).parent.rglob("*.py"))
+    names = {node.name for node in workflow._create_flat_graph().nodes()}
+    assert not [name for name in names if f'name="{name}"' not in sources
+                and f'"{name}")' not in sources]  # fmt: skip
+
+
+def test_every_node_says_what_it_costs(scan, folders):
+    graph = init_cohort_wf(Plan((scan,), (), (), ()), folders, Settings())._create_flat_graph()
+    generous = [node.fullname for node in graph.nodes() if node.mem_gb > Resources().mem_gb]
+    assert not generous
+    assert generate_expanded_graph(graph).number_of_nodes() > 5
+
+
+def test_a_missing_connection_is_found(scan, folders):
+    workflow = init_session_wf(scan, folders, Settings())
+    whole = edges(workflow)
+    motion, kinetics = workflow.get_node("motion_wf"), workflow.get_node("kinetics_wf")
+    workflow.disconnect(
+        [(motion, kinetics, [("outputnode.pet_preproc", "inputnode.pet_preproc")])]
+    )
+    assert edges(workflow) < whole
+    assert [text for text in dangling_ports(workflow) if "pet_preproc" in text]
