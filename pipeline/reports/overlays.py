@@ -53,6 +53,8 @@ class Tissues:
     """Probability of grey matter."""
     wm: Volume | None = None
     """Probability of white matter."""
+    csf: Volume | None = None
+    """Probability of cerebrospinal fluid."""
 
     @property
     def box(self) -> Box:
@@ -64,6 +66,16 @@ class Tissues:
         """Black and white of the T1w."""
         values = values_inside(self.t1w, self.t1w if self.brain is None else self.brain)
         return _window(values, 1.0, 99.8)
+
+    @property
+    def volumes_ml(self) -> dict[str, float]:
+        """Volume of the brain mask and, by summed probability, of each tissue."""
+        parts = {"Brain": self.brain, "GM": self.gm, "WM": self.wm, "CSF": self.csf}
+        return {
+            f"{name} (mL)": float(part.data.sum(dtype=float)) * part.voxel_volume_mm3 / 1000
+            for name, part in parts.items()
+            if part is not None
+        }
 
     @property
     def outlines(self) -> list[tuple[Volume, str]]:
@@ -90,10 +102,10 @@ def tissue_figure(tissues: Tissues) -> Figure:
     """T1w with the boundaries of its tissues, in three planes."""
     window, outlines = tissues.window, tissues.outlines
     figure, panels = _mosaic(_three_planes(tissues.box))
-    for plane, axes in panels:
-        _show(axes, plane, plane.sample(tissues.t1w), cmap="gray", window=window)
+    for panel in panels:
+        _show(panel, panel.plane.sample(tissues.t1w), cmap="gray", window=window)
         for volume, colour in outlines:
-            _outline(axes, plane, volume, colour)
+            _outline(panel, volume, colour)
     return figure
 
 
@@ -103,9 +115,9 @@ def label_figure(tissues: Tissues, labels: Volume) -> Figure:
     colours = anatomical_colours(np.unique(labels.data[labels.data > 0]))
     window = tissues.window
     figure, panels = _mosaic(_three_planes(tissues.box))
-    for plane, axes in panels:
-        _show(axes, plane, plane.sample(tissues.t1w), cmap="gray", window=window)
-        _fill(axes, plane, labels, colours, alpha=0.5)
+    for panel in panels:
+        _show(panel, panel.plane.sample(tissues.t1w), cmap="gray", window=window)
+        _fill(panel, labels, colours, alpha=0.5)
     return figure
 
 
@@ -114,10 +126,10 @@ def pet_under_outlines_figure(tissues: Tissues, pet: Volume) -> Figure:
     """PET reference, already placed in T1w space, under the boundaries of the T1w's tissues."""
     window, outlines = _pet_window(tissues, pet), tissues.outlines
     figure, panels = _mosaic(_three_planes(tissues.box))
-    for plane, axes in panels:
-        _show(axes, plane, plane.sample(pet), cmap="gray", window=window)
+    for panel in panels:
+        _show(panel, panel.plane.sample(pet), cmap="gray", window=window)
         for volume, colour in outlines:
-            _outline(axes, plane, volume, colour)
+            _outline(panel, volume, colour)
     return figure
 
 
@@ -126,12 +138,12 @@ def pet_over_t1w_figure(tissues: Tissues, pet: Volume) -> Figure:
     """T1w under the PET reference in colour, faint where uptake is low."""
     t1w_window, pet_window = tissues.window, _pet_window(tissues, pet)
     figure, panels = _mosaic(_three_planes(tissues.box))
-    for plane, axes in panels:
-        _show(axes, plane, plane.sample(tissues.t1w), cmap="gray", window=t1w_window)
-        uptake = plane.sample(pet)
+    for panel in panels:
+        _show(panel, panel.plane.sample(tissues.t1w), cmap="gray", window=t1w_window)
+        uptake = panel.plane.sample(pet)
         share = np.clip((uptake - pet_window[0]) / (pet_window[1] - pet_window[0]), 0, 1)
         alpha = 0.75 * np.nan_to_num(np.clip(2 * share, 0, 1))
-        _show(axes, plane, uptake, cmap="inferno", window=pet_window, alpha=alpha)
+        _show(panel, uptake, cmap="inferno", window=pet_window, alpha=alpha)
     return figure
 
 
@@ -146,9 +158,9 @@ def region_figure(pet: Volume, labels: Volume, colours: Mapping[int, Colour]) ->
     values = values_inside(pet, labels.with_data(np.ones(labels.shape, np.uint8)))
     window = _window(values, 1.0, 99.7)
     figure, panels = _mosaic(rows)
-    for plane, axes in panels:
-        _show(axes, plane, plane.sample(pet), cmap="gray", window=window)
-        _fill(axes, plane, labels, colours, alpha=0.65)
+    for panel in panels:
+        _show(panel, panel.plane.sample(pet), cmap="gray", window=window)
+        _fill(panel, labels, colours, alpha=0.65)
     return figure
 
 
@@ -162,11 +174,11 @@ def map_figure(symbol: str, volume: Volume, brain: Volume | None) -> Figure:
     top = _round_up(float(np.percentile(values, 99.5))) if values.size else 1.0
     colours = _MAP_COLOURS.get(symbol, "viridis")
     figure, panels = _mosaic([spread_planes(box, AXIAL, 8), spread_planes(box, CORONAL, 8)], 0.9)
-    for plane, axes in panels:
-        pixels = plane.sample(volume)
+    for panel in panels:
+        pixels = panel.plane.sample(volume)
         if brain is not None:
-            pixels[np.nan_to_num(plane.sample(brain)) < 0.5] = np.nan
-        _show(axes, plane, pixels, cmap=colours, window=(0.0, top))
+            pixels[np.nan_to_num(panel.plane.sample(brain)) < 0.5] = np.nan
+        _show(panel, pixels, cmap=colours, window=(0.0, top))
     _scale(figure, colours, top, f"{SYMBOLS.get(symbol, symbol)}  ({UNITS.get(symbol, '')})")
     return figure
 
@@ -209,13 +221,36 @@ def _round_up(value: float) -> float:
     return float(np.ceil(value / digit) * digit)
 
 
-def _mosaic(
-    rows: Sequence[Sequence[Plane]], room_in: float = 0.0
-) -> tuple[Figure, list[tuple[Plane, Axes]]]:
+@dataclass(frozen=True, eq=False)
+class _Panel:
+    """A slice and its place in a figure whose one pair of axes is in inches."""
+
+    axes: Axes
+    plane: Plane
+    left_in: float
+    bottom_in: float
+    scale: float
+    """Inches per millimetre."""
+
+    @property
+    def extent_in(self) -> tuple[float, float, float, float]:
+        width, height = self.plane.size_mm
+        right_in, top_in = self.left_in + self.scale * width, self.bottom_in + self.scale * height
+        return self.left_in, right_in, self.bottom_in, top_in
+
+    @property
+    def grid_in(self) -> tuple[FloatArray, FloatArray]:
+        left, _, bottom, _ = self.plane.extent_mm
+        columns, rows = self.plane.grid_mm
+        across = self.left_in + self.scale * (columns - left)
+        return across, self.bottom_in + self.scale * (rows - bottom)
+
+
+def _mosaic(rows: Sequence[Sequence[Plane]], room_in: float = 0.0) -> tuple[Figure, list[_Panel]]:
     """Rows of slices on black, each row as wide as the figure; `room_in` stays free at right."""
-    width = WIDTH_IN - room_in
     scales = [
-        (width - _GAP_IN * (len(row) - 1)) / sum(plane.size_mm[0] for plane in row) for row in rows
+        (WIDTH_IN - room_in - _GAP_IN * (len(row) - 1)) / sum(plane.size_mm[0] for plane in row)
+        for row in rows
     ]
     heights = [
         scale * max(plane.size_mm[1] for plane in row)
@@ -223,73 +258,72 @@ def _mosaic(
     ]
     total = sum(heights) + _GAP_IN * (len(rows) - 1)
     figure = Figure(figsize=(WIDTH_IN, total), facecolor="black")
-    panels: list[tuple[Plane, Axes]] = []
+    # one pair of axes for all slices: a pair for each would cost more than the slices
+    axes = figure.add_axes((0, 0, 1, 1), frameon=False, xlim=(0, WIDTH_IN), ylim=(0, total))
+    axes.set_axis_off()
+    axes.autoscale(enable=False)
+    panels: list[_Panel] = []
     top = total
     for row, scale, height in zip(rows, scales, heights, strict=True):
         left = 0.0
         for place, plane in enumerate(row):
-            w, h = (scale * side for side in plane.size_mm)
-            bottom = top - (height + h) / 2
-            axes = figure.add_axes(
-                (left / WIDTH_IN, bottom / total, w / WIDTH_IN, h / total), frameon=False
-            )
-            _annotate(axes, plane, sides=place == 0)
-            panels.append((plane, axes))
-            left += w + _GAP_IN
+            width_in, height_in = (scale * side for side in plane.size_mm)
+            panel = _Panel(axes, plane, left, top - (height + height_in) / 2, scale)
+            _annotate(panel, sides=place == 0)
+            panels.append(panel)
+            left += width_in + _GAP_IN
         top -= height + _GAP_IN
     return figure, panels
 
 
-def _annotate(axes: Axes, plane: Plane, sides: bool) -> None:
-    left, right, bottom, top = plane.extent_mm
-    axes.set(xlim=(left, right), ylim=(bottom, top), xticks=[], yticks=[])
-    text: dict[str, Any] = {"color": "#cbd2d9", "fontsize": 7, "transform": axes.transAxes}
-    name = "xyz"[plane.axis]
-    axes.text(0.98, 0.02, f"{name} {plane.position_mm:.0f}", ha="right", va="bottom", **text)
+def _annotate(panel: _Panel, sides: bool) -> None:
+    left, right, bottom, top = panel.extent_in
+    text: dict[str, Any] = {"color": "#cbd2d9", "fontsize": 7}
+    name = "xyz"[panel.plane.axis]
+    position = f"{name} {panel.plane.position_mm:.0f}"
+    panel.axes.text(right - 0.04, bottom + 0.03, position, ha="right", va="bottom", **text)
     if sides:
-        first, last = ("P", "A") if plane.axis == SAGITTAL else ("L", "R")
-        axes.text(0.02, 0.5, first, ha="left", va="center", weight="bold", **text)
-        axes.text(0.98, 0.5, last, ha="right", va="center", weight="bold", **text)
+        first, last = ("P", "A") if panel.plane.axis == SAGITTAL else ("L", "R")
+        middle = (bottom + top) / 2
+        panel.axes.text(left + 0.04, middle, first, ha="left", va="center", weight="bold", **text)
+        panel.axes.text(right - 0.04, middle, last, ha="right", va="center", weight="bold", **text)
 
 
 def _show(
-    axes: Axes,
-    plane: Plane,
+    panel: _Panel,
     pixels: FloatArray,
     *,
     cmap: str,
     window: tuple[float, float],
     alpha: FloatArray | None = None,
 ) -> None:
-    axes.imshow(
+    panel.axes.imshow(
         np.ma.masked_invalid(pixels),
         cmap=cmap,
         vmin=window[0],
         vmax=window[1],
         alpha=alpha,
-        extent=plane.extent_mm,
+        extent=panel.extent_in,
         origin="lower",
         aspect="auto",
         interpolation="bilinear",
     )
 
 
-def _outline(axes: Axes, plane: Plane, volume: Volume, colour: str) -> None:
-    pixels = np.nan_to_num(plane.sample(volume))
+def _outline(panel: _Panel, volume: Volume, colour: str) -> None:
+    pixels = np.nan_to_num(panel.plane.sample(volume))
     if pixels.min() < 0.5 < pixels.max():
-        axes.contour(*plane.grid_mm, pixels, levels=[0.5], colors=[colour], linewidths=0.7)
+        panel.axes.contour(*panel.grid_in, pixels, levels=[0.5], colors=[colour], linewidths=0.7)
 
 
-def _fill(
-    axes: Axes, plane: Plane, labels: Volume, colours: Mapping[int, Colour], alpha: float
-) -> None:
-    pixels = np.nan_to_num(plane.sample(labels, order=0)).astype(int)
+def _fill(panel: _Panel, labels: Volume, colours: Mapping[int, Colour], alpha: float) -> None:
+    pixels = np.nan_to_num(panel.plane.sample(labels, order=0)).astype(int)
     rgba = np.zeros((*pixels.shape, 4))
     for label in np.unique(pixels):
         if label in colours:
             rgba[pixels == label] = (*colours[label], alpha)
-    axes.imshow(
-        rgba, extent=plane.extent_mm, origin="lower", aspect="auto", interpolation="nearest"
+    panel.axes.imshow(
+        rgba, extent=panel.extent_in, origin="lower", aspect="auto", interpolation="nearest"
     )
 
 

@@ -198,7 +198,9 @@ def _anatomy(report: SessionReport) -> Section | None:
                 f"Parcellation; left and right share a colour. {_CAPTION_SIDES}",
             )
         )
-    return Section("anatomy", "Anatomy", figures=figures, facts=facts(report.anatomy_quality))
+    volumes = {name: f"{ml:.0f}" for name, ml in report.tissues.volumes_ml.items()}
+    quality = facts(report.anatomy_quality)
+    return Section("anatomy", "Anatomy", figures=figures, facts=volumes | quality)
 
 
 def _coregistration(report: SessionReport) -> Section | None:

@@ -1,0 +1,167 @@
+"""The page of a session: complete, safe, private, alone, and the same every time."""
+
+import base64
+import re
+from dataclasses import replace
+from html.parser import HTMLParser
+
+import matplotlib as mpl
+import numpy as np
+import pytest
+
+from pipeline.core.volume import Volume
+from pipeline.reports import session
+from pipeline.reports.page import Note, facts, number, public
+from pipeline.reports.session import render_session
+
+ATTACK = '<script>alert("x")</script>'
+
+
+class Elements(HTMLParser):
+    """Tags, their attributes, and text outside style."""
+
+    def __init__(self, html):
+        super().__init__()
+        self.tags, self.text, self._open = [], [], []
+        self.feed(html)
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append((tag, dict(attrs)))
+        self._open.append(tag)
+
+    def handle_data(self, data):
+        if "style" not in self._open[-1:]:
+            self.text.append(data)
+
+    def named(self, tag):
+        return [attrs for name, attrs in self.tags if name == tag]
+
+
+@pytest.fixture(scope="module")
+def html(full_report):
+    return render_session(full_report)
+
+
+def test_every_part_is_there(html):
+    sections = [attrs["id"] for attrs in Elements(html).named("section") if "id" in attrs]
+    assert sections == [
+        "findings",
+        "kinetics",
+        "curves",
+        "anatomy",
+        "coregistration",
+        "motion",
+        "regions",
+        "maps",
+        "methods",
+        "provenance",
+    ]
+    text = " ".join(Elements(html).text)
+    for words in ("sub-01 ses-pre", "0.51", "failed, at bound", "settings.motion.backend"):
+        assert words in text
+
+
+def test_links_within_the_page_have_their_target(html):
+    page = Elements(html)
+    ids = {attrs.get("id") for _, attrs in page.tags}
+    assert {attrs["href"].removeprefix("#") for attrs in page.named("a")} <= ids
+
+
+def test_loads_nothing_and_runs_nothing(html):
+    page = Elements(html)
+    assert not page.named("script")
+    assert not page.named("link")
+    assert not [attrs for _, attrs in page.tags if any(key.startswith("on") for key in attrs)]
+    sources = [attrs["src"] for attrs in page.named("img")]
+    assert len(sources) == 9
+    assert all(source.startswith("data:image/") for source in sources)
+    styles = re.findall(r"<style>(.*?)</style>", html, re.DOTALL)
+    assert not re.search(r"url\(|@import", " ".join(styles))
+
+
+def test_figures_do_not_load_anything_either(html):
+    for encoded in re.findall(r"data:image/svg\+xml;base64,([^\"]+)", html):
+        svg = base64.b64decode(encoded).decode()
+        assert "<script" not in svg
+        assert not re.search(r'href="(?!#)', svg)
+
+
+def test_text_from_the_data_set_is_escaped(bare_report, full_report):
+    html = render_session(
+        replace(
+            bare_report,
+            curves=replace(full_report.curves, reference=ATTACK),
+            scan={"subject": "01", "tracer_name": ATTACK, "t1w_reason": ATTACK},
+            kinetics=[{"name": ATTACK, "BPND": 1.0, "flag": ATTACK}],
+            methods=[ATTACK],
+            findings=[Note(f'"{ATTACK}', ATTACK, ATTACK)],
+            provenance={ATTACK: ATTACK},
+        )
+    )
+    assert "<script" not in html
+    assert html.count("&lt;script&gt;") >= 9
+
+
+def test_folders_of_the_machine_stay_out(bare_report):
+    html = render_session(
+        replace(
+            bare_report,
+            scan={"subject": "01", "t1w": "/home/jane/data/sub-01_T1w.nii.gz"},
+            findings=[Note("error", "cannot read /scratch/jane/x/sub-01_pet.json: broken")],
+            provenance={"settings": {"bids_dir": "/home/jane/data"}},
+        )
+    )
+    assert "jane" not in html
+    assert "sub-01_pet.json: broken" in html
+
+
+def test_the_same_report_gives_the_same_bytes(full_report, html):
+    with mpl.rc_context({"font.size": 30, "svg.hashsalt": "other", "image.cmap": "jet"}):
+        again = render_session(full_report)
+    assert again == html
+
+
+def test_a_page_without_any_result_still_says_what_it_knows(bare_report):
+    page = Elements(render_session(bare_report))
+    assert "Nothing was found wrong" in " ".join(page.text)
+    assert not page.named("img")
+
+
+@pytest.mark.parametrize(
+    "missing", ["tissues", "labels", "coregistration", "motion", "regions", "curves"]
+)
+def test_any_part_may_be_missing(changed, missing, monkeypatch):
+    monkeypatch.setattr(session, "data_uri", lambda *_: "data:image/png;base64,")
+    html = render_session(changed(**{missing: None}))
+    assert "Kinetic parameters" in html
+
+
+def test_a_map_without_a_single_value_is_drawn_empty(bare_report, full_report):
+    empty = full_report.maps["BPND"]
+    empty = Volume(np.full(empty.shape, np.nan, np.float32), empty.affine)
+    assert "data:image/png" in render_session(replace(bare_report, maps={"BPND": empty}))
+
+
+def test_a_failed_estimate_is_never_a_number():
+    assert number(float("nan")).text == "n/a"
+    assert number(float("inf")).kind == "missing"
+    assert number(-0.5).text == "−0.50"
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("mL/cm3/min and and/or", "mL/cm3/min and and/or"),
+        ("bids::sub-01/pet/x.tsv", "bids::sub-01/pet/x.tsv"),
+        ("see https://doi.org/10.1/x", "see https://doi.org/10.1/x"),
+        ("(/a/b/c.json)", "(c.json)"),
+        ("sub-01/ses-pre/x.json", "sub-01/ses-pre/x.json"),
+    ],
+)
+def test_only_absolute_paths_are_shortened(text, shown):
+    assert public(text) == shown
+
+
+def test_facts_carry_units_and_missing_values():
+    shown = facts({"brain_volume_ml": 1234.56, "Scores": {"gm_dice": None}, "ok": True})
+    assert shown == {"Brain volume (mL)": "1235", "Scores: GM dice": "n/a", "Ok": "yes"}
