@@ -313,7 +313,7 @@ def _show(
 def _outline(panel: _Panel, volume: Volume, colour: str) -> None:
     pixels = np.nan_to_num(panel.plane.sample(volume))
     if pixels.min() < 0.5 < pixels.max():
-        panel.axes.contour(*panel.grid_in, pixels, levels=[0.5], colors=[colour], linewidths=0.7)
+        panel.axes.contour(*panel.grid_in, pixels, levels=[0.5], colors=[colour], linewidths=0.6)
 
 
 def _fill(panel: _Panel, labels: Volume, colours: Mapping[int, Colour], alpha: float) -> None:

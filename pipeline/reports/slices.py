@@ -107,9 +107,9 @@ def bounding_box(mask: Volume, margin_mm: float = 6.0) -> Box:
 
 
 def spread_planes(box: Box, axis: int, count: int) -> list[Plane]:
-    """Slices at even distances, leaving out the outer eighth on both sides."""
+    """Slices at even distances, leaving out the outer sixth on both sides."""
     low, high = box.low_mm[axis], box.high_mm[axis]
-    margin = (high - low) / 8
+    margin = (high - low) / 6
     return [Plane(axis, float(x), box) for x in np.linspace(low + margin, high - margin, count)]
 
 

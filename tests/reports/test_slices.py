@@ -118,7 +118,7 @@ def test_slices_meet_every_region_however_small():
 
 def test_spread_planes_keep_clear_of_the_ends():
     positions = [plane.position_mm for plane in spread_planes(BOX, AXIAL, 5)]
-    assert positions == pytest.approx([-15, -7.5, 0, 7.5, 15])
+    assert positions == pytest.approx([-40 / 3, -20 / 3, 0, 20 / 3, 40 / 3])
 
 
 def test_values_inside_a_mask_of_another_grid():

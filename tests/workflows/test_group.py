@@ -1,0 +1,116 @@
+"""The group level as it runs: what it writes, what it reads again, what it leaves alone."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from nipype import config
+
+from graph import dangling_ports
+from pipeline.io.tables import read_json, read_table, write_table
+from pipeline.statistics.design import GroupDesign
+from workflows.group import group_targets, init_group_wf
+
+REGIONS = ("ACC", "Hippocampus")
+
+
+def write_session(out, subject, session, bpnd):
+    folder = out / f"sub-{subject}" / f"ses-{session}" / "pet"
+    folder.mkdir(parents=True, exist_ok=True)
+    table = pd.DataFrame(
+        {"index": [1, 2], "name": REGIONS, "R1": 0.9, "BPND": bpnd, "flag": "n/a"}
+    )
+    write_table(folder / f"sub-{subject}_ses-{session}_model-SRTM_kinpar.tsv", table)
+
+
+@pytest.fixture
+def study(tmp_path):
+    """Three subjects a group; changes -.02, 0, .02, and .2 more in the active hippocampus."""
+    raw, out = tmp_path / "raw", tmp_path / "out"
+    raw.mkdir()
+    groups = {f"{i:02d}": "active" if i < 4 else "placebo" for i in range(1, 7)}
+    table = {"participant_id": [f"sub-{s}" for s in groups], "group": list(groups.values())}
+    write_table(raw / "participants.tsv", pd.DataFrame(table))
+    for i, (subject, group) in enumerate(groups.items()):
+        before = np.array([1.2, 0.5]) + 0.1 * i
+        change = 0.02 * (i % 3 - 1) + np.array([0.0, 0.2 if group == "active" else 0.0])
+        write_session(out, subject, "pre", before)
+        write_session(out, subject, "post", before + change)
+    return raw, out
+
+
+def run(study, tmp_path, **design):
+    raw, out = study
+    workflow = init_group_wf(out, raw, GroupDesign(**design))
+    workflow.base_dir = str(tmp_path / "work")
+    config.set("execution", "crashdump_dir", str(tmp_path))
+    workflow.run()
+    return out
+
+
+def test_nothing_dangles(study):
+    raw, out = study
+    assert dangling_ports(init_group_wf(out, raw, GroupDesign())) == []
+
+
+def test_writes_tables_figure_and_page(study, tmp_path):
+    out = run(study, tmp_path)
+    expected = {
+        path
+        for place in group_targets().values()
+        for path in ([place] if isinstance(place, str) else place)
+    }
+    written = {p.relative_to(out).as_posix() for p in [*out.glob("group/*"), *out.glob("*.html")]}
+    assert written == expected
+    sidecar = read_json(out / "group/group_desc-BPND_table.json")
+    assert "bids::sub-01/ses-post/pet/sub-01_ses-post_model-SRTM_kinpar.tsv" in sidecar["Sources"]
+    assert sidecar["SessionsCompared"] == ["ses-pre", "ses-post"]
+    for path in (out / "group").glob("*.json"):
+        assert str(tmp_path) not in path.read_text()
+    html = (out / "group.html").read_text()
+    assert str(tmp_path) not in html
+    assert "<script" not in html
+    assert 'src="data:image/svg+xml;base64,' in html
+
+
+def test_every_column_is_explained(study, tmp_path):
+    out = run(study, tmp_path)
+    for name in ("pairedttest_stats", "interaction_stats", "exclusions_table", "BPNDpairs_table"):
+        table = read_table(out / f"group/group_desc-{name}.tsv")
+        explained = read_json(out / f"group/group_desc-{name}.json")
+        entities = {"task", "tracer", "reconstruction", "model"}
+        assert set(table.columns) - entities <= set(explained), name
+
+
+def test_the_planted_rise_is_found(study, tmp_path):
+    """By hand: pooled SD .02, so F = (.2 / (.02 sqrt(2/3)))^2 = 150 with 1 and 4 df."""
+    out = run(study, tmp_path)
+    table = read_table(out / "group/group_desc-interaction_stats.tsv").set_index("region")
+    assert table.loc["Hippocampus", "difference"] == pytest.approx(0.2)
+    assert table.loc["Hippocampus", "F"] == pytest.approx(150.0)
+    assert table.loc["Hippocampus", "df_error"] == 4
+    assert table.loc["ACC", "p"] == pytest.approx(1.0)
+
+
+def test_a_session_that_changed_is_read_again(study, tmp_path):
+    out = run(study, tmp_path)
+    write_session(out, "01", "post", [9.0, 9.0])
+    run(study, tmp_path)
+    wide = read_table(out / "group/group_desc-BPNDwide_table.tsv")
+    changed = wide.query("participant_id == 'sub-01' and session_id == 'ses-post'")
+    assert changed["ACC"].item() == 9.0
+
+
+def test_an_unchanged_cohort_keeps_its_files_and_a_deleted_one_comes_back(study, tmp_path):
+    out = run(study, tmp_path)
+    page, table = out / "group.html", out / "group/group_desc-BPND_table.tsv"
+    before = page.stat().st_mtime_ns
+    table.unlink()
+    run(study, tmp_path)
+    assert page.stat().st_mtime_ns == before
+    assert table.exists()
+
+
+def test_one_group_and_no_sessions_still_give_a_page(study, tmp_path):
+    out = run(study, tmp_path, group_column=None, sessions=())
+    assert "sessions not compared" in (out / "group.html").read_text()
+    assert read_table(out / "group/group_desc-pairedttest_stats.tsv").empty
