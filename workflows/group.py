@@ -19,8 +19,8 @@ _TESTS = ("paired", "interaction")
 
 
 def group_design(options: Group) -> GroupDesign:
-    """The settings of the group level as the value that nodes take."""
-    return GroupDesign(group_column=options.group_column, sessions=options.sessions)
+    """The settings of the group level as the value that nodes take; no column is one group."""
+    return GroupDesign(group_column=options.group_column or None, sessions=options.sessions)
 
 
 def group_targets() -> dict[str, str | list[str]]:

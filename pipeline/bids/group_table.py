@@ -205,7 +205,7 @@ def _read_groups(path: Path | None, column: str | None) -> dict[str, str] | None
     if path is None:
         raise DataError(
             f"participants.tsv is missing, so there is no column '{column}'; add the file, or "
-            "set group.group_column to none to treat all subjects as one group"
+            'set group.group_column to "" to treat all subjects as one group'
         )
     table = read_table(path)
     found = ", ".join(table.columns)
@@ -213,7 +213,7 @@ def _read_groups(path: Path | None, column: str | None) -> dict[str, str] | None
         if needed not in table.columns:
             raise DataError(
                 f"{path}: no column '{needed}'; found {found}. Set group.group_column to one of "
-                "them, or to none to treat all subjects as one group"
+                'them, or to "" to treat all subjects as one group'
             )
     subjects = _subject_ids(table)
     twice = sorted(subjects[subjects.duplicated()].unique())

@@ -102,7 +102,7 @@ def p_text(p: float) -> str:
 
     Examples
     --------
-    >>> p_text(0.0355), p_text(0.0004), p_text(float("nan"))
+    >>> p_text(0.0362), p_text(0.0004), p_text(float("nan"))
     ('p = 0.036', 'p < 0.001', 'p n/a')
     """
     if not np.isfinite(p):
