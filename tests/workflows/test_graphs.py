@@ -59,7 +59,7 @@ def edges(workflow):
 
 @pytest.fixture
 def scan(tmp_path):
-    """A PET run; no file of it exists, for graphs are built without a look at the data."""
+    """A PET run of empty files: graphs are built without a look inside."""
     t1w = tmp_path / "bids" / "sub-01" / "ses-pre" / "anat" / "sub-01_ses-pre_T1w.nii.gz"
     pet = t1w.parent.parent / "pet" / "sub-01_ses-pre_trc-AZ_run-1_pet.nii.gz"
     for path in (t1w, pet):
