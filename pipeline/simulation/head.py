@@ -28,7 +28,9 @@ _SCALE_SD, _SHEAR_SD = 0.035, 0.015
 _WARP_SD_MM, _WARP_FWHM_MM, _LATTICE_MM = 2.5, 50.0, 6.0
 _LEAST_JACOBIAN = 0.3
 _SHIFT_SD_MM, _TILT_SD_DEG = 5.0, 3.0
-_FLUID_SHELL_MM, _SKULL_MM, _SCALP_MM, _SHELL_SD_MM = 2.0, 5.5, 5.5, 1.0
+_FLUID_MM, _SKULL_MM, _SCALP_MM = 2.0, 5.5, 5.5
+_FLUID_SD_MM, _BONE_SD_MM = 0.5, 1.0
+_SHELLS_END_MM = 1.75 * (_FLUID_MM + _SKULL_MM + _SCALP_MM)
 _BIAS_SD, _BIAS_FWHM_MM = 0.10, 130.0
 _NOISE_SD = 0.025
 _WHITE_INTENSITY = 1000.0
@@ -208,16 +210,29 @@ def _sample(
     sources = ndimage.map_coordinates(template.sources.data, index, order=0, mode="nearest")
     texture = ndimage.map_coordinates(template.texture.data, index, order=1, mode="nearest")
     outside = ndimage.map_coordinates(template.outside_mm.data, index, order=1, mode="nearest")
-    means = (_FLUID_SHELL_MM, _SKULL_MM, _SCALP_MM)
-    edge = np.zeros_like(outside)
-    free = (sources == 0) | ((sources == SOFT_TISSUE) & (outside < _FLUID_SHELL_MM + _SKULL_MM))
-    layers = np.where(sources == SOFT_TISSUE, SOFT_TISSUE, 0).astype(np.int16)
-    for mean, field, number in zip(means, anatomy.shells, (CSF, SKULL, SOFT_TISSUE), strict=True):
+    shell = (outside > 0) & (outside < _SHELLS_END_MM)
+    shell &= (sources == 0) | (sources == SOFT_TISSUE)
+    layers = _layers(anatomy, points[:, shell], outside[shell])
+    # the neck begins outside the skull
+    sources[shell] = np.where(layers == 0, sources[shell], layers)
+    return sources, texture
+
+
+def _layers(anatomy: Anatomy, points_mm: FloatArray, outside_mm: FloatArray) -> IntArray:
+    """Fluid, skull and scalp by distance from the brain, (N,); zero beyond."""
+    edge = np.zeros_like(outside_mm)
+    layers = np.zeros(outside_mm.shape, np.int16)
+    for mean, spread, field, number in zip(
+        (_FLUID_MM, _SKULL_MM, _SCALP_MM),
+        (_FLUID_SD_MM, _BONE_SD_MM, _BONE_SD_MM),
+        anatomy.shells,
+        (CSF, SKULL, SOFT_TISSUE),
+        strict=True,
+    ):
         inner = edge
-        spread = _SHELL_SD_MM if number != CSF else _SHELL_SD_MM / 2
-        edge = inner + np.maximum(mean + spread * field.at(points), 0.25 * mean)
-        layers[(outside >= inner) & (outside < edge)] = number
-    return np.where(free, layers, sources), texture
+        edge = inner + np.clip(mean + spread * field.at(points_mm), 0.25 * mean, 1.75 * mean)
+        layers[(outside_mm >= inner) & (outside_mm < edge)] = number
+    return layers
 
 
 def _t1w(sources: IntArray, texture: FloatArray, voxel_mm: float) -> NDArray[np.float32]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import product
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,7 +13,7 @@ from scipy import ndimage
 from pipeline.core.decay import decay_constant_per_s
 from pipeline.core.timing import FrameTiming
 from pipeline.core.transforms import apply_affine, rigid_matrix
-from pipeline.core.volume import FloatArray, IntArray, Volume
+from pipeline.core.volume import FloatArray, Volume
 from pipeline.simulation.head import Head
 from pipeline.simulation.options import ScannerOptions
 from pipeline.simulation.regions import tissue_numbers
@@ -172,36 +173,100 @@ def scan_frames(
     """
     timing = options.timing
     sigma = _sigma_voxels(options.psf_fwhm_mm, options.pet_voxel_mm)
-    tissues = tissue_numbers()[head.sources.data]
+    tissues = head.sources.with_data(tissue_numbers()[head.sources.data])
     lookup = np.vstack([np.zeros(len(timing)), tissue_bqml]).astype(np.float32)
-    labels, pose = np.empty(0, np.uint8), np.full((4, 4), np.nan)
+    moved: _MovedHead | None = None
     for frame in range(len(timing)):
-        if not np.array_equal(pose, geometry.motion_xfm[frame]):
-            pose = geometry.motion_xfm[frame]
-            labels = _moved_tissues(Volume(tissues, head.sources.affine), geometry, pose)
-        activity = _voxel_means(labels, lookup[:, frame], geometry.shape)
+        pose = geometry.motion_xfm[frame]
+        if moved is None or not np.array_equal(moved.pose, pose):
+            moved = _MovedHead.of(tissues, geometry, pose)
+        activity = np.zeros(geometry.shape, np.float32)
+        activity[moved.box] = moved.voxel_means(lookup[:, frame])
         activity = ndimage.gaussian_filter(activity, sigma, mode="constant")
         if options.noise > 0:
             activity += _noise(activity, frame, options, rng)
         yield activity
 
 
+@dataclass(frozen=True, eq=False)
+class _MovedHead:
+    """Tissue numbers of the head in one position, as finely as the T1w divides the PET's voxels.
+
+    Parameters
+    ----------
+    pose : (4, 4) array
+        Motion since injection.
+    box : three slices
+        PET voxels that can hold some of the head.
+    parts : int
+        Every voxel of the box is cut in so many along each axis.
+    numbers : (parts X, parts Y, parts Z) uint8 array
+        Place in `TISSUES` plus one; zero is air.
+    """
+
+    pose: FloatArray
+    box: tuple[slice, ...]
+    parts: int
+    numbers: NDArray[np.uint8]
+
+    @classmethod
+    def of(cls, tissues: Volume, geometry: PetGeometry, pose: FloatArray) -> _MovedHead:
+        t1w2pet_index = np.linalg.inv(geometry.affine) @ pose @ geometry.t1w2pet_xfm
+        t1w2pet_index = t1w2pet_index @ tissues.affine
+        corners = np.array(list(product(*((0.0, n - 1.0) for n in tissues.shape))))
+        reached = apply_affine(t1w2pet_index, corners)
+        first = np.clip(np.floor(reached.min(axis=0)).astype(int), 0, geometry.shape)
+        last = np.clip(np.ceil(reached.max(axis=0)).astype(int) + 1, 0, geometry.shape)
+        parts = _parts(geometry, tissues)
+        to_box = np.eye(4)
+        to_box[:3, 3] = first
+        matrix = np.linalg.inv(t1w2pet_index) @ to_box @ _division(parts)
+        x, y, z = ((last - first) * parts).tolist()
+        numbers = _nearest(tissues.data, matrix, (x, y, z))
+        box = tuple(slice(a, b) for a, b in zip(first.tolist(), last.tolist(), strict=True))
+        return cls(pose, box, parts, numbers)
+
+    def voxel_means(self, values: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Mean over every voxel of the box of the values that its parts' tissues have."""
+        parts, shape = self.parts, [n // self.parts for n in self.numbers.shape]
+        means = np.empty(shape, np.float32)
+        step = max(1, _FINE_SLAB_VOXELS // (shape[1] * shape[2] * parts**3))
+        for start in range(0, shape[0], step):
+            fine = values[self.numbers[start * parts : (start + step) * parts]]
+            for axis in range(3) if parts > 1 else ():
+                cut = list(fine.shape)
+                cut[axis : axis + 1] = [cut[axis] // parts, parts]
+                fine = fine.reshape(cut).mean(axis=axis + 1)
+            means[start : start + step] = fine
+        return means
+
+
 def _sigma_voxels(fwhm_mm: float, voxel_mm: float) -> float:
     return fwhm_mm / float(np.sqrt(8 * np.log(2))) / voxel_mm
 
 
-def _moved_tissues(tissues: Volume, geometry: PetGeometry, pose: FloatArray) -> NDArray[np.uint8]:
-    """Tissue numbers of the moved head, on the PET grid divided about as finely as the T1w."""
-    parts = _parts(geometry, tissues)
-    fine = geometry.affine @ _division(parts)
-    matrix = np.linalg.inv(pose @ geometry.t1w2pet_xfm @ tissues.affine) @ fine
-    x, y, z = geometry.shape
-    return np.asarray(
-        ndimage.affine_transform(
-            tissues.data, matrix[:3, :3], matrix[:3, 3],
-            output_shape=(x * parts, y * parts, z * parts), order=0,
-        )
-    )  # fmt: skip
+def _nearest(
+    numbers: NDArray[np.uint8], matrix: FloatArray, shape: tuple[int, int, int]
+) -> NDArray[np.uint8]:
+    """Nearest-neighbour resampling by an affine on indices, zero outside.
+
+    Plane by plane, which takes a third of the time of `scipy.ndimage.affine_transform`.
+    """
+    padded = np.pad(numbers, 1)
+    flat, steps = padded.reshape(-1), np.array(padded.strides)
+    j, k = np.arange(shape[1])[:, None], np.arange(shape[2])
+    planes = [(row[1] * j + row[2] * k).astype(np.float32) for row in matrix[:3]]
+    out = np.empty(shape, np.uint8)
+    place = np.empty(shape[1:], np.float32)
+    for i in range(shape[0]):
+        index = np.zeros(shape[1:], np.int32)
+        for axis in range(3):
+            # one for the padding, and a half so that cutting rounds
+            np.add(planes[axis], np.float32(matrix[axis] @ [i, 0, 0, 1] + 1.5), out=place)
+            np.clip(place, 0, padded.shape[axis] - 1, out=place)
+            index += place.astype(np.int32) * np.int32(steps[axis])
+        np.take(flat, index, out=out[i])
+    return out
 
 
 def _parts(geometry: PetGeometry, tissues: Volume) -> int:
@@ -214,24 +279,6 @@ def _division(parts: int) -> FloatArray:
     matrix = np.diag([1 / parts] * 3 + [1.0])
     matrix[:3, 3] = (1 / parts - 1) / 2
     return matrix
-
-
-def _voxel_means(
-    labels: IntArray, values: NDArray[np.float32], shape: tuple[int, int, int]
-) -> NDArray[np.float32]:
-    """Mean over each voxel of the values that its parts' labels stand for."""
-    parts = labels.shape[0] // shape[0]
-    means = np.empty(shape, np.float32)
-    plane = labels.shape[1] * labels.shape[2] * parts
-    step = max(1, _FINE_SLAB_VOXELS // plane)
-    for start in range(0, shape[0], step):
-        fine = values[labels[start * parts : (start + step) * parts]]
-        for axis in range(3):
-            cut = list(fine.shape)
-            cut[axis : axis + 1] = [cut[axis] // parts, parts]
-            fine = fine.reshape(cut).mean(axis=axis + 1) if parts > 1 else fine
-        means[start : start + step] = fine
-    return means
 
 
 def _noise(

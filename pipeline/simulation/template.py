@@ -211,9 +211,13 @@ def _place_brain_stem(sources: Volume) -> None:
 
 def _place_neck(sources: Volume, outside_mm: FloatArray) -> None:
     """Muscle below the skull, so that the head does not float."""
-    free = (sources.data == 0) & (outside_mm > 0)
-    x, y, z = _world(sources, free)
+    planes = int((_NECK_TOP_MM - sources.affine[2, 3]) / sources.affine[2, 2]) + 1
+    low = sources.data[..., :planes]
+    x, y = (
+        sources.affine[axis, 3] + sources.affine[axis, axis] * np.arange(low.shape[axis])
+        for axis in (0, 1)
+    )
     (cx, cy), (rx, ry) = _NECK_CENTRE_MM, _NECK_RADII_MM
-    neck = (z < _NECK_TOP_MM) & (((x - cx) / rx) ** 2 + ((y - cy) / ry) ** 2 < 1)
-    place = np.flatnonzero(free)[neck]
-    sources.data.reshape(-1)[place] = SOFT_TISSUE
+    ellipse = ((x[:, None] - cx) / rx) ** 2 + ((y - cy) / ry) ** 2 < 1
+    free = (low == 0) & (outside_mm[..., :planes] > 0)
+    low[free & ellipse[..., None]] = SOFT_TISSUE
