@@ -65,7 +65,8 @@ class Tissues:
     def window(self) -> tuple[float, float]:
         """Black and white of the T1w."""
         values = values_inside(self.t1w, self.t1w if self.brain is None else self.brain)
-        return _window(values, 1.0, 99.8)
+        low, high = _window(values, 1.0, 99.8)
+        return low, low + 1.15 * (high - low)  # white matter stays short of white
 
     @property
     def volumes_ml(self) -> dict[str, float]:
