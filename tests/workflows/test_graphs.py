@@ -154,9 +154,9 @@ def test_nothing_dangles_in_the_anatomy(scan, folders):
 
 @every_setting
 def test_nothing_dangles_in_a_cohort(scan, folders, overrides):
-    other = replace(
-        scan, run="2", pet=scan.pet.with_name("sub-01_ses-pre_trc-AZ_run-2_pet.nii.gz")
-    )
+    second = scan.pet.with_name(scan.pet.name.replace("run-1", "run-2"))
+    second.touch()
+    other = replace(scan, run="2", pet=second)
     plan = Plan((scan, other), (), (), ())
     workflow = init_cohort_wf(plan, folders, load_settings(None, overrides))
     assert dangling_ports(workflow) == []
