@@ -24,7 +24,8 @@ from pipeline.simulation.template import LabelledTemplate
 _HEAD_CENTRE_MM = np.array([0.0, -18.0, 8.0])
 _FOV_MM = np.array([196.0, 240.0, 232.0])
 _FOV_CENTRE_MM = np.array([0.0, -18.0, -2.0])
-_SCALE_SD, _SHEAR_SD = 0.035, 0.015
+# MNI152 is larger than heads are, by about a fifth in volume
+_SCALE_MEAN, _SCALE_SD, _SHEAR_SD = 0.06, 0.035, 0.015
 _WARP_SD_MM, _WARP_FWHM_MM, _LATTICE_MM = 2.5, 50.0, 6.0
 _LEAST_JACOBIAN = 0.3
 _SHIFT_SD_MM, _TILT_SD_DEG = 5.0, 3.0
@@ -127,7 +128,7 @@ class Anatomy:
     @classmethod
     def draw(cls, rng: np.random.Generator) -> Anatomy:
         """A random anatomy whose warp folds nowhere."""
-        linear = np.diag(np.exp(rng.normal(0, _SCALE_SD, 3)))
+        linear = np.diag(np.exp(rng.normal(_SCALE_MEAN, _SCALE_SD, 3)))
         linear += np.triu(rng.normal(0, _SHEAR_SD, (3, 3)), 1)
         affine = np.eye(4)
         affine[:3, :3] = linear

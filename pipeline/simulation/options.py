@@ -99,7 +99,7 @@ class ScannerOptions:
         Resolution of the reconstructed PET. HRRT: about 2.4 mm, with a usual filter about 4 mm.
     noise : float
         Noise relative to an HRRT scan; 0 is none. Tissue of 1 mL has a standard deviation of
-        0.33 kBq/mL at 1 kBq/mL in a frame of one minute at injection.
+        0.42 kBq/mL at 1 kBq/mL in a frame of one minute at injection.
     motion_mm : float
         Root mean square displacement of the brain at the end of a 93-minute scan, without jumps.
     offset_mm, offset_deg : float

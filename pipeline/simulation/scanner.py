@@ -22,9 +22,9 @@ _FULL_SCAN_MIN = 93.0
 _HEAD_RADIUS_MM = 70.0
 _POSE_INTERVAL_S = 60.0
 _JUMPS = 2
-# The count model: variance of 1 mL of tissue at 1 kBq/mL in one minute at injection, as seen in
-# regional curves of SiMBA (accumbens .27 and hippocampus .13 kBq/mL at about 1.5 and 8 mL).
-_NOISE_1ML_KBQML = 0.33
+# The count model: SD of 1 mL of tissue at 1 kBq/mL in one minute at injection. Curves of SiMBA,
+# times the root of usual volumes: accumbens .31, hippocampus .36, cingulate .37, occipital .74.
+_NOISE_1ML_KBQML = 0.42
 _NOISE_FWHM_MM = 4.5
 _LOCAL_FWHM_MM = 8.0
 _LEAST_ACTIVITY_BQML = 100.0

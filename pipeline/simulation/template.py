@@ -36,8 +36,8 @@ _2009A_TO_ATLAS = np.array(
 _DEEP = (10, 11, 12, 13, 17, 18, 26, 28, 49, 50, 51, 52, 53, 54, 58, 60, BRAIN_STEM, 85)
 _OUTER_GREY = (*CORTEX_LABELS, 8, 47)
 _DEEP_GREY = (11, 12, 17, 18, 26, 50, 51, 53, 54, 58)
-# deep grey matter grows by a voxel, and further only where no cortex is anywhere near
-_DEEP_REACH_MM, _DEEP_SHARE = 1.0, 1 / 3
+# deep grey matter grows only where no cortex is anywhere near
+_DEEP_SHARE = 1 / 3
 _WHITE = (2, 41, 7, 46, 28, 60, BRAIN_STEM)
 _CALLOSUM = (251, 252, 253, 254, 255)
 _FLUID = (4, 43, 5, 44, 14, 15, 31, 63)
@@ -156,7 +156,7 @@ def _labels_of_side(atlas: IntArray, tissue: IntArray, spacing: FloatArray) -> I
     to_outer, outer = _nearest(atlas, _OUTER_GREY, spacing)
     to_deep, deep = _nearest(atlas, _DEEP_GREY, spacing)
     _, white = _nearest(atlas, _WHITE, spacing)
-    is_deep = (to_deep <= _DEEP_REACH_MM) | (to_deep < _DEEP_SHARE * to_outer)
+    is_deep = to_deep < _DEEP_SHARE * to_outer
     choices = (
         np.where(to_fluid <= _FLUID_REACH_MM, fluid, CSF), np.where(is_deep, deep, outer), white
     )  # fmt: skip
