@@ -13,7 +13,7 @@ from pipeline.bids.entities import parse_name
 from pipeline.bids.preflight import Plan
 from pipeline.bids.scan import ScanInputs
 from pipeline.config.schema import Settings
-from workflows._graph import port_names
+from workflows._graph import handed, port_names
 from workflows.anatomical import AnatomicalOutputs, Folders, init_anatomical_wf
 from workflows.session import init_session_wf
 
@@ -33,11 +33,12 @@ def init_cohort_wf(plan: Plan, folders: Folders, settings: Settings) -> Any:
         for t1w in _t1ws(plan.scans)
     }
     findings = dict(plan.noted)
-    ports = [(f"outputnode.{port}", f"inputnode.{port}") for port in port_names(AnatomicalOutputs)]
+    ports = port_names(AnatomicalOutputs)
     for scan in plan.scans:
         assert scan.t1w is not None  # noqa: S101  a planned scan has its T1w
         session_wf = init_session_wf(scan, folders, settings, findings.get(scan.label, ()))
-        workflow.connect([(anatomical_wfs[scan.t1w], session_wf, ports)])
+        # a fresh list each time: Nipype keeps it and empties it later
+        workflow.connect([(anatomical_wfs[scan.t1w], session_wf, handed(*ports))])
     return workflow
 
 

@@ -7,13 +7,21 @@ import logging
 import os
 import sys
 from collections.abc import Sequence
+from importlib import import_module
 
 from pipeline.core.errors import PetbindError
 
 DONE, SOME_FAILED, WRONG_USE = 0, 1, 2
 """Exit codes: all done; some sessions failed; wrong use or input that cannot be run."""
 
-_COMMANDS = ("run", "check", "graph", "simulate", "demo", "config")
+_COMMANDS = {
+    "run": ("pipeline.cli.commands", "run"),
+    "check": ("pipeline.cli.commands", "check"),
+    "graph": ("pipeline.cli.commands", "graph"),
+    "config": ("pipeline.cli.commands", "config"),
+    "simulate": ("pipeline.cli.simulate", "run"),
+    "demo": ("pipeline.cli.demo", "run"),
+}
 _THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
 
@@ -48,14 +56,6 @@ def _with_command(words: list[str]) -> list[str]:
 
 
 def _dispatch(args: argparse.Namespace) -> int:
-    from pipeline.cli import commands, demo, simulate
-
-    table = {
-        "run": commands.run,
-        "check": commands.check,
-        "graph": commands.graph,
-        "config": commands.config,
-        "demo": demo.run,
-        "simulate": simulate.run,
-    }
-    return table[args.command](args)
+    # each command pays for its own imports only
+    module, function = _COMMANDS[args.command]
+    return int(getattr(import_module(module), function)(args))

@@ -74,9 +74,7 @@ def coregister(
         list(starts.values()),
         _COARSE,
     )
-    fine = register_rigid(
-        fixed, pet, _around_brain(fixed), found.fixed2moving_xfm, _FINE
-    )
+    fine = register_rigid(fixed, pet, _around_brain(fixed), found.fixed2moving_xfm, _FINE)
     petref2t1w = np.linalg.inv(fine.fixed2moving_xfm)
     points = apply_affine(fixed.affine, np.argwhere(fixed.data > 0).astype(float))
     moved = apply_affine(fine.fixed2moving_xfm, points) - points

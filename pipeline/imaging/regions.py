@@ -36,7 +36,7 @@ class LabelFractions:
         return float(self.of(members).sum()) * self.voxel_volume_mm3
 
     def winner(self) -> NDArray[np.int32]:
-        """Label of the largest share in every voxel, (X, Y, Z); 0 where less than half is labelled."""
+        """Label of the largest share in every voxel, (X, Y, Z); 0 if less than half has one."""
         total = np.asarray(self.fractions.sum(axis=0)).ravel()
         best = np.zeros(total.size, np.float64)
         winner = np.zeros(total.size, np.int32)
@@ -90,9 +90,7 @@ def label_fractions(
         hit = value != 0
         entries = (np.full(int(hit.sum()), share), (rows[value[hit]], flat[hit]))
         total += sparse.coo_array(entries, shape=shape).tocsr()
-    return LabelFractions(
-        tuple(numbers.tolist()), total, grid.shape, grid.voxel_volume_mm3
-    )
+    return LabelFractions(tuple(numbers.tolist()), total, grid.shape, grid.voxel_volume_mm3)
 
 
 def ellipsoid_fraction(
@@ -251,9 +249,7 @@ def _mni_fractions(
 ) -> dict[str, FloatArray]:
     """Shares of the MNI shapes; a point goes PET to T1w to MNI in one go."""
     index = np.argwhere(np.ones(grid.shape, bool)).astype(float)
-    centres = field_points(
-        anatomy.t1w2mni, apply_affine(grid2t1w_xfm @ grid.affine, index)
-    )
+    centres = field_points(anatomy.t1w2mni, apply_affine(grid2t1w_xfm @ grid.affine, index))
     reach = 2 * float(np.linalg.norm(grid.voxel_size_mm))
     regions = {}
     for shape in spec.mni:
@@ -290,7 +286,7 @@ class RegionWeights:
         return cls(tuple(fractions), weights, total * voxel_volume_mm3)
 
     def means(self, frame: FloatArray) -> FloatArray:
-        """Weighted regional means (R,) of a frame (X, Y, Z); NaN for a region that is not there."""
+        """Regional means (R,) of a frame (X, Y, Z); NaN for a region that is not there."""
         values = np.asarray(self.weights @ frame.reshape(-1).astype(np.float64))
         return np.where(self.volume_mm3 > 0, values, np.nan)
 

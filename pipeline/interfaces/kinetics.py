@@ -103,7 +103,9 @@ class FitVoxels(SimpleInterface):  # type: ignore[misc]
 
 class _MapsToMniInputSpec(BaseInterfaceInputSpec):  # type: ignore[misc]
     maps = traits.List(File(exists=True), mandatory=True, desc="maps on the PET grid")
-    t1w2mni_xfm = File(exists=True, mandatory=True, desc="field on the MNI grid, MNI to T1w points")
+    t1w2mni_xfm = File(
+        exists=True, mandatory=True, desc="field on the MNI grid, MNI to T1w points"
+    )
     petref2t1w_xfm = File(exists=True, mandatory=True, desc="ITK transform from-petref_to-T1w")
 
 

@@ -34,7 +34,9 @@ class _FramesInputSpec(BaseInterfaceInputSpec):  # type: ignore[misc]
 
 
 class _MotionInputSpec(_FramesInputSpec):
-    first_frame_s = traits.Float(mandatory=True, desc="frames with an earlier middle are not aligned")
+    first_frame_s = traits.Float(
+        mandatory=True, desc="frames with an earlier middle are not aligned"
+    )
     smoothing_fwhm_mm = traits.Float(mandatory=True, desc="smoothing for the estimation")
 
 
@@ -131,8 +133,6 @@ def _write(
     return {
         "pet_preproc": str(write_array(folder / "pet_preproc.nii.gz", series, affine)),
         "petref": str(write_volume(folder / "petref.nii.gz", petref)),
-        "motion_xfms": str(
-            write_itk_transforms(folder / "motion.txt", motion.frame2petref_xfms)
-        ),
+        "motion_xfms": str(write_itk_transforms(folder / "motion.txt", motion.frame2petref_xfms)),
         "confounds": str(write_table(folder / "confounds.tsv", table)),
     }

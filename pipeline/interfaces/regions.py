@@ -36,7 +36,9 @@ BRAIN = "Brain"
 
 class _CarryRegionsInputSpec(BaseInterfaceInputSpec):  # type: ignore[misc]
     dseg = File(exists=True, mandatory=True, desc="FreeSurfer-numbered labels, T1w space")
-    mni2t1w_xfm = File(exists=True, mandatory=True, desc="field on the T1w grid, T1w to MNI points")
+    mni2t1w_xfm = File(
+        exists=True, mandatory=True, desc="field on the T1w grid, T1w to MNI points"
+    )
     petref = File(exists=True, mandatory=True, desc="PET grid")
     petref2t1w_xfm = File(exists=True, mandatory=True, desc="ITK transform from-petref_to-T1w")
     spec = traits.Instance(RegionSpec, mandatory=True, desc="regions to draw")
@@ -104,9 +106,7 @@ def _drawn(fractions: dict[str, FloatArray], shape: tuple[int, int, int]) -> Any
     return drawn.reshape(shape)
 
 
-def _t1w_volumes(
-    anatomy: Anatomy, spec: RegionSpec
-) -> dict[str, float]:
+def _t1w_volumes(anatomy: Anatomy, spec: RegionSpec) -> dict[str, float]:
     voxel_mm3 = anatomy.labels.voxel_volume_mm3
     count = dict(zip(*np.unique(anatomy.labels.data, return_counts=True), strict=True))
     return {

@@ -28,6 +28,7 @@ _NOISE_1ML_KBQML = 0.42
 _NOISE_FWHM_MM = 4.5
 _LOCAL_FWHM_MM = 8.0
 _LEAST_ACTIVITY_BQML = 100.0
+_SCATTERS = 97
 _FINE_SLAB_VOXELS = 4_000_000
 
 
@@ -250,12 +251,16 @@ def _nearest(
 ) -> NDArray[np.uint8]:
     """Nearest-neighbour resampling by an affine on indices, zero outside.
 
-    Plane by plane, which takes a third of the time of `scipy.ndimage.affine_transform`.
+    Points are scattered within their cells: on a regular grid about as fine as the labels, the
+    rounding of neighbours agrees, and moves edges by up to half a voxel. Plane by plane, this
+    takes a third of the time of `scipy.ndimage.affine_transform`.
     """
     padded = np.pad(numbers, 1)
     flat, steps = padded.reshape(-1), np.array(padded.strides)
     j, k = np.arange(shape[1])[:, None], np.arange(shape[2])
     planes = [(row[1] * j + row[2] * k).astype(np.float32) for row in matrix[:3]]
+    cells = np.random.default_rng(0).uniform(-0.5, 0.5, (3, shape[1] + _SCATTERS, shape[2]))
+    scatter = np.tensordot(matrix[:3, :3], cells, 1).astype(np.float32)
     out = np.empty(shape, np.uint8)
     place = np.empty(shape[1:], np.float32)
     for i in range(shape[0]):
@@ -263,6 +268,7 @@ def _nearest(
         for axis in range(3):
             # one for the padding, and a half so that cutting rounds
             np.add(planes[axis], np.float32(matrix[axis] @ [i, 0, 0, 1] + 1.5), out=place)
+            place += scatter[axis, i % _SCATTERS :][: shape[1]]
             np.clip(place, 0, padded.shape[axis] - 1, out=place)
             index += place.astype(np.int32) * np.int32(steps[axis])
         np.take(flat, index, out=out[i])
@@ -271,7 +277,7 @@ def _nearest(
 
 def _parts(geometry: PetGeometry, tissues: Volume) -> int:
     voxel_mm = abs(float(geometry.affine[0, 0]))
-    return max(1, int(np.ceil(voxel_mm / float(tissues.voxel_size_mm.mean()) - 0.05)))
+    return max(2, int(np.ceil(voxel_mm / float(tissues.voxel_size_mm.mean()) - 0.05)))
 
 
 def _division(parts: int) -> FloatArray:

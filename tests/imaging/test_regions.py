@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+
 from pipeline.core.transforms import rigid_matrix
 from pipeline.core.volume import Volume
 from pipeline.imaging.itk import Field

@@ -3,6 +3,7 @@
 import json
 
 from nipype.pipeline import engine as pe
+
 from pipeline.interfaces.outputs import SaveDerivatives, publish
 
 

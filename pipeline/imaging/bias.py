@@ -1,0 +1,85 @@
+"""Intensity non-uniformity of an MR image, and a common scale of intensities."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import SimpleITK as sitk  # noqa: N813
+from scipy import ndimage
+
+from pipeline.core.errors import ToolError
+from pipeline.core.volume import Volume
+from pipeline.imaging.itk import from_itk, to_itk
+from pipeline.imaging.warp import coarse_grid, resample, smooth_and_resample
+
+_WORKING_MM = 4.0
+_ITERATIONS = (30, 30, 20)
+_CONTROL_POINT_MM = 180.0
+WHITE_MATTER_LEVEL = 100.0
+"""Intensity that the 90th percentile within the brain gets."""
+
+
+@dataclass(frozen=True, eq=False)
+class BiasCorrection:
+    """A corrected image and how uneven it had been.
+
+    Parameters
+    ----------
+    image : Volume
+        Image divided by its bias field, scaled so that the 90th percentile within the brain is
+        `WHITE_MATTER_LEVEL`; float32.
+    range_percent : float
+        Spread of the field within the brain, 5th to 95th percentile, percent of its median.
+    """
+
+    image: Volume
+    range_percent: float
+
+
+def correct_bias(image: Volume, mask: Volume) -> BiasCorrection:
+    """Bias-corrected image by N4 on a 4 mm grid, one thread.
+
+    Parameters
+    ----------
+    image : Volume
+        T1w image.
+    mask : Volume
+        Brain on the same grid; only its voxels shape the field.
+
+    Raises
+    ------
+    ToolError
+        If the field is not finite.
+
+    References
+    ----------
+    .. [1] Tustison NJ et al. (2010). N4ITK: improved N3 bias correction. IEEE Transactions on
+       Medical Imaging 29:1310-1320.
+    """
+    sitk.ProcessObject.SetGlobalDefaultNumberOfThreads(1)
+    grid = coarse_grid(image, _WORKING_MM)
+    small = smooth_and_resample(image, grid)
+    inside = smooth_and_resample(mask.with_data(mask.data.astype(np.float32)), grid).data > 0.5
+    inside &= small.data > 0
+    n4 = sitk.N4BiasFieldCorrectionImageFilter()
+    n4.SetMaximumNumberOfIterations(_ITERATIONS)
+    n4.SetConvergenceThreshold(1e-3)
+    extent_mm = np.array(grid.shape) * grid.voxel_size_mm
+    n4.SetNumberOfControlPoints(
+        [int(n) for n in 3 + np.maximum(1, np.round(extent_mm / _CONTROL_POINT_MM))]
+    )
+    n4.Execute(to_itk(small), to_itk(grid.with_data(inside.astype(np.uint8))))
+    log_field = from_itk(n4.GetLogBiasFieldAsImage(to_itk(small))).data
+    if not np.all(np.isfinite(log_field)):
+        raise ToolError("N4 returned a bias field that is not finite; check the T1w image")
+    # beyond the brain splines run wild: each voxel there takes the nearest value in the brain
+    nearest = ndimage.distance_transform_edt(~inside, return_distances=False, return_indices=True)
+    log_field = ndimage.gaussian_filter(log_field[tuple(nearest)], 1.0)
+    field = np.exp(resample(grid.with_data(log_field), image).data)
+    # what the coarse grid does not cover comes back as exp(0)
+    corrected = image.data / field
+    scale = WHITE_MATTER_LEVEL / np.percentile(corrected[mask.data > 0], 90)
+    low, middle, high = np.percentile(np.exp(log_field[inside]), (5, 50, 95))
+    data = np.maximum(corrected * scale, 0).astype(np.float32)
+    return BiasCorrection(image.with_data(data), float(100 * (high - low) / middle))

@@ -1,0 +1,306 @@
+"""Where the brain is in a T1w image: affine to the template, brain mask, whole head or stripped."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import product
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage, optimize
+
+from pipeline.core.errors import DataError
+from pipeline.core.transforms import apply_affine, rigid_matrix
+from pipeline.core.volume import BoolArray, FloatArray, Volume
+from pipeline.imaging.greedy import register_affine, register_deformable
+from pipeline.imaging.warp import (
+    coarse_grid,
+    invert_field,
+    resample,
+    resample_through_field,
+    smooth_and_resample,
+)
+
+_BRAIN_ML = (800.0, 2200.0)
+_HEAD_TOP_MM = 150.0
+
+
+def locate_brain(image: Volume, template: Volume) -> FloatArray:
+    """Affine from a skull-stripped template to a head in any position, (4, 4), RAS+ mm.
+
+    A search over poses at 8 mm, by normalised mutual information within the template's brain and
+    the dark shell around it, and then an affine registration at 4 mm.
+
+    Parameters
+    ----------
+    image : Volume
+        T1w image of a head or of a stripped brain; upright within some 40 degrees by its header.
+    template : Volume
+        Skull-stripped template, zero outside the brain.
+
+    Raises
+    ------
+    DataError
+        If the image shows nothing, or nothing that resembles the template.
+    ToolError
+        If the registration fails.
+    """
+    fixed = smooth_and_resample(template, coarse_grid(template, 2.0))
+    moving = smooth_and_resample(image, coarse_grid(image, 2.0))
+    around = fixed.with_data(_within(fixed.data > 0.2 * fixed.data.max(), _SHELL_MM, fixed))
+    search = _PoseSearch.between(template, image, around)
+    return register_affine(fixed, moving, search.best(), fixed_mask=around)
+
+
+@dataclass(frozen=True, eq=False)
+class _PoseSearch:
+    """Mutual information of a template with an image as a function of pose.
+
+    A pose is (7,): rotations about x, y, z in degrees, shifts in mm, log scale in percent.
+    """
+
+    points_mm: FloatArray
+    template_bins: NDArray[np.intp]
+    image: Volume
+    template_centre_mm: FloatArray
+    image_centre_mm: FloatArray
+
+    @classmethod
+    def between(cls, template: Volume, image: Volume, around: Volume) -> _PoseSearch:
+        """Search space of a template, within a mask, and an image."""
+        small = smooth_and_resample(template, coarse_grid(template, 8.0))
+        counted = smooth_and_resample(around, small).data > 0.3
+        points = apply_affine(small.affine, np.argwhere(counted).astype(float))
+        values = small.data[counted]
+        moving = smooth_and_resample(image, coarse_grid(image, 5.0))
+        head = _head(moving)
+        bright = np.percentile(moving.data[head], 98)
+        return cls(
+            points_mm=points,
+            template_bins=_binned(values / np.percentile(values, 99.5)),
+            image=moving.with_data(np.clip(moving.data / bright, 0, 1)),
+            template_centre_mm=points[values > 0].mean(axis=0),
+            image_centre_mm=_centre_below_top(moving, head),
+        )
+
+    def best(self) -> FloatArray:
+        """Best pose as a matrix (4, 4), template to image."""
+        starts = [np.array(pose, float) for pose in product(*_POSES)]
+        ranked = sorted(starts, key=self._disagreement)[:_REFINED_POSES]
+        steps = np.diag([8.0] * 7)
+        refined = [
+            optimize.minimize(
+                self._disagreement,
+                start,
+                method="Nelder-Mead",
+                options={
+                    "initial_simplex": np.vstack([start, start + steps]),
+                    "maxfev": 400,
+                    "xatol": 0.3,
+                    "fatol": 1e-5,
+                },
+            )
+            for start in ranked
+        ]
+        return self.matrix(min(refined, key=lambda result: float(result.fun)).x)
+
+    def matrix(self, pose: FloatArray) -> FloatArray:
+        """Matrix (4, 4) of a pose, template to image."""
+        turned = rigid_matrix(np.zeros(3), np.radians(pose[:3]))
+        turned[:3, :3] *= np.exp(pose[6] / 100)
+        turned[:3, 3] = (
+            self.image_centre_mm + pose[3:6] - turned[:3, :3] @ self.template_centre_mm
+        )
+        return turned
+
+    def _disagreement(self, pose: FloatArray) -> float:
+        to_voxel = np.linalg.inv(self.image.affine) @ self.matrix(pose)
+        voxels = apply_affine(to_voxel, self.points_mm)
+        bins = _binned(ndimage.map_coordinates(self.image.data, voxels.T, order=1))
+        joint = np.bincount(self.template_bins * _BINS + bins, minlength=_BINS**2)
+        table = joint.reshape(_BINS, _BINS) / joint.sum()
+        marginal = _entropy(table.sum(axis=0)) + _entropy(table.sum(axis=1))
+        return -marginal / _entropy(table.ravel())
+
+
+_BINS = 24
+_SHELL_MM = 10.0
+_POSES = (
+    (-30, -20, -10, 0, 10, 20, 30),
+    (-12, 0, 12),
+    (-12, 0, 12),
+    (0,),
+    (-12, 0, 12),
+    (-24, -12, 0, 12, 24),
+    (-10, 0),
+)
+_REFINED_POSES = 6
+
+
+def _binned(values: FloatArray) -> NDArray[np.intp]:
+    return np.clip((values * _BINS).astype(np.intp), 0, _BINS - 1)
+
+
+def _entropy(p: FloatArray) -> float:
+    p = p[p > 0]
+    return float(-(p * np.log(p)).sum())
+
+
+def _head(image: Volume) -> BoolArray:
+    """Largest solid piece that stands out from the air."""
+    positive = image.data[image.data > 0]
+    if positive.size == 0:
+        raise DataError("the T1w image holds no positive voxel")
+    bright = np.percentile(positive, 98)
+    # a stripped or noise-free image has no air: the percentile then lies in the brain itself
+    head = largest_piece(ndimage.binary_opening(image.data > 0.12 * bright))
+    if np.count_nonzero(head) * image.voxel_volume_mm3 < 1e3 * _BRAIN_ML[0] / 2:
+        raise DataError("the T1w image shows no head: what stands out is smaller than a brain")
+    return head
+
+
+def _centre_below_top(image: Volume, head: BoolArray) -> FloatArray:
+    """Centre (3,), mm, of the uppermost 150 mm of a head: neck and shoulders stay out."""
+    points = apply_affine(image.affine, np.argwhere(head).astype(float))
+    top = np.percentile(points[:, 2], 99.9)
+    return np.asarray(points[points[:, 2] > top - _HEAD_TOP_MM].mean(axis=0))
+
+
+def rough_brain_mask(image: Volume, template: Volume, template2image: FloatArray) -> Volume:
+    """Brain mask by a deformable registration of the template at 4 mm, bool.
+
+    Parameters
+    ----------
+    image : Volume
+        T1w image, whole head or stripped.
+    template : Volume
+        Skull-stripped template.
+    template2image : (4, 4) array
+        From `locate_brain`.
+
+    Raises
+    ------
+    ToolError
+        If the registration fails.
+    """
+    fixed = smooth_and_resample(template, coarse_grid(template, 2.0))
+    moving = smooth_and_resample(image, coarse_grid(image, 2.0))
+    brain = smooth_and_resample(_brain_of(template), fixed)
+    near = fixed.with_data(_within(brain.data > 0.5, 4.0, fixed))
+    field = register_deformable(
+        fixed, moving, template2image, fixed_mask=near, iterations="100x50x0"
+    )
+    inverse = invert_field(field, moving, np.linalg.inv(template2image))
+    soft = resample_through_field(brain, inverse)
+    mask = resample(soft, image).data > 0.5
+    return image.with_data(largest_piece(mask & (image.data > 0)))
+
+
+def refine_brain_mask(corrected: Volume, rough: Volume) -> Volume:
+    """Brain mask that follows the edge of the tissue, bool.
+
+    From the core of the rough mask, tissue is followed outwards for up to 5 mm, thin sheets and
+    strands (dura, vessels, nerves) being cut off; narrow fluid-filled sulci are closed.
+
+    Parameters
+    ----------
+    corrected : Volume
+        Bias-corrected T1w image.
+    rough : Volume
+        From `rough_brain_mask`.
+
+    Raises
+    ------
+    DataError
+        If the volume of the brain lies outside 800 to 2200 mL.
+    """
+    box = bounding_box(rough, margin_mm=14.0)
+    image, mask = crop(corrected, box), crop(rough, box)
+    inside, size = mask.data > 0, mask.voxel_size_mm
+    fluid, bright = tissue_levels(image.data[inside])
+    tissue = (image.data > fluid) & (image.data < bright)
+    to_edge = distance_mm(~inside, size) - distance_mm(inside, size)
+    reach = tissue & (to_edge < _GROW_MM)
+    core = largest_piece(distance_mm(reach, size) > _SHEET_MM)
+    opened = reach & (distance_mm(~core, size) < _SHEET_MM + 0.5)
+    closed = distance_mm(distance_mm(~opened, size) < _SULCUS_MM, size) > _SULCUS_MM - 1.0
+    filled = ndimage.binary_fill_holes(closed | (to_edge < -_SURE_MM)) & (image.data > 0)
+    result = np.zeros(rough.shape, bool)
+    result[box] = largest_piece(filled)
+    volume_ml = np.count_nonzero(result) * rough.voxel_volume_mm3 / 1e3
+    if not _BRAIN_ML[0] <= volume_ml <= _BRAIN_ML[1]:
+        raise DataError(
+            f"brain mask of {volume_ml:.0f} mL (800 to 2200 expected): the brain was not found;"
+            " check the T1w image's contrast and the orientation in its header"
+        )
+    return rough.with_data(result)
+
+
+_GROW_MM = 5.0
+_SHEET_MM = 1.8
+_SULCUS_MM = 6.0
+_SURE_MM = 6.0
+
+
+def tissue_levels(values: FloatArray) -> tuple[float, float]:
+    """Intensities between which T1w brain tissue lies: from half way fluid-grey to above white.
+
+    Parameters
+    ----------
+    values : (N,) array
+        Voxels of a brain with its fluid.
+    """
+    median, white = np.percentile(values, (50, 90))
+    low = float(np.percentile(values, 2))
+    return low + 0.5 * (float(median) - low), float(white + 0.35 * (white - low))
+
+
+def bounding_box(mask: Volume, margin_mm: float) -> tuple[slice, slice, slice]:
+    """Slices of the box around a mask, widened by a margin within the grid.
+
+    Raises
+    ------
+    DataError
+        If the mask is empty.
+    """
+    found = ndimage.find_objects(mask.data.astype(np.uint8))
+    if not found:
+        raise DataError("the brain mask is empty; check the T1w image")
+    margin = np.ceil(margin_mm / mask.voxel_size_mm).astype(int)
+    x, y, z = (
+        slice(max(0, part.start - int(m)), min(n, part.stop + int(m)))
+        for part, m, n in zip(found[0], margin, mask.shape, strict=True)
+    )
+    return x, y, z
+
+
+def crop(volume: Volume, box: tuple[slice, slice, slice]) -> Volume:
+    """The part of a volume in a box, its voxels where they were in the world."""
+    affine = volume.affine.copy()
+    affine[:3, 3] = apply_affine(volume.affine, np.array([part.start for part in box], float))
+    return Volume(np.ascontiguousarray(volume.data[box]), affine)
+
+
+def distance_mm(mask: BoolArray, size_mm: FloatArray) -> NDArray[np.float32]:
+    """Distance of every true voxel to the nearest false one, mm; zero where false."""
+    return np.asarray(ndimage.distance_transform_edt(mask, sampling=size_mm), np.float32)
+
+
+def largest_piece(mask: BoolArray) -> BoolArray:
+    """Largest face-connected component; all false where `mask` is."""
+    labels, count = ndimage.label(mask)
+    if count == 0:
+        return np.zeros_like(mask, dtype=bool)
+    sizes = np.bincount(labels.ravel())
+    sizes[0] = 0
+    return np.asarray(labels == sizes.argmax())
+
+
+def _brain_of(template: Volume) -> Volume:
+    brain = ndimage.binary_fill_holes(template.data > 0)
+    return template.with_data(brain.astype(np.float32))
+
+
+def _within(mask: BoolArray, margin_mm: float, grid: Volume) -> NDArray[np.float32]:
+    near: BoolArray = distance_mm(~mask, grid.voxel_size_mm) <= margin_mm
+    return near.astype(np.float32)

@@ -1,0 +1,132 @@
+"""Deformable registration of a stripped brain to the template, both ways, with its quality."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from pipeline.core.errors import DataError
+from pipeline.core.volume import FloatArray, Volume
+from pipeline.imaging.greedy import register_affine, register_deformable
+from pipeline.imaging.itk import Field
+from pipeline.imaging.warp import (
+    coarse_grid,
+    inverse_error_mm,
+    invert_field,
+    jacobian_determinant,
+    resample_through_field,
+    smooth_and_resample,
+)
+
+FIELD_SPACING_MM = 2.0
+"""Grid spacing of the displacement fields; they are smooth, and pulled linearly in between."""
+
+_LEAST_CORRELATION = 0.5
+_MOST_INVERSE_ERROR_MM = 1.0
+
+
+@dataclass(frozen=True)
+class NormalisationQuality:
+    """What can be told of a normalisation without another opinion."""
+
+    correlation: float
+    """Pearson's, warped brain against template, within the template's brain."""
+    affine_volume_ratio: float
+    """Volume of the brain over that of the template, by the affine part."""
+    jacobian_smallest: float
+    """Smallest local volume ratio within the brain, relative to the affine part."""
+    jacobian_largest: float
+    """Largest one."""
+    inverse_error_mm_median: float
+    """Distance of a point in the brain to its image there and back, median."""
+    inverse_error_mm_p99: float
+    """The 99th percentile of that distance."""
+
+
+@dataclass(frozen=True, eq=False)
+class Normalisation:
+    """A brain's way to the template and back.
+
+    Parameters
+    ----------
+    template2image : Field
+        On a 2 mm grid of the template; resamples images of the brain onto the template.
+    image2template : Field
+        On a 2 mm grid over the image; resamples template images onto the brain.
+    quality : NormalisationQuality
+        Figures for the report.
+    """
+
+    template2image: Field
+    image2template: Field
+    quality: NormalisationQuality
+
+
+def normalise(
+    image: Volume, brain: Volume, template: Volume, initial: FloatArray
+) -> Normalisation:
+    """Affine (mutual information) and deformable (local correlation, 2 mm) registration.
+
+    Parameters
+    ----------
+    image : Volume
+        Bias-corrected T1w image.
+    brain : Volume
+        Brain mask on the same grid.
+    template : Volume
+        Skull-stripped template.
+    initial : (4, 4) array
+        Where the affine starts: points of the template to points of the image, RAS+ mm.
+
+    Raises
+    ------
+    ToolError
+        If the registration fails.
+    DataError
+        If its result folds, cannot be inverted, or does not resemble the template.
+    """
+    fixed = smooth_and_resample(template, coarse_grid(template, FIELD_SPACING_MM))
+    stripped = image.with_data(np.where(brain.data > 0, image.data, 0).astype(np.float32))
+    grid = coarse_grid(image, FIELD_SPACING_MM)
+    moving = smooth_and_resample(stripped, grid)
+    affine = register_affine(fixed, moving, initial)
+    forward = register_deformable(fixed, moving, affine)
+    backward = invert_field(forward, grid, np.linalg.inv(affine))
+    quality = _quality(fixed, moving, forward, backward, affine)
+    _require_sound(quality)
+    return Normalisation(forward, backward, quality)
+
+
+def _quality(
+    fixed: Volume, moving: Volume, forward: Field, backward: Field, affine: FloatArray
+) -> NormalisationQuality:
+    brain = fixed.data > 0.2 * fixed.data.max()
+    warped = resample_through_field(moving, forward).data
+    ratio = float(np.linalg.det(affine[:3, :3]))
+    jacobian = jacobian_determinant(forward)[brain] / ratio
+    errors = inverse_error_mm(forward, backward, fixed.with_data(brain))
+    return NormalisationQuality(
+        correlation=float(np.corrcoef(warped[brain], fixed.data[brain])[0, 1]),
+        affine_volume_ratio=ratio,
+        jacobian_smallest=float(jacobian.min()),
+        jacobian_largest=float(jacobian.max()),
+        inverse_error_mm_median=float(np.median(errors)),
+        inverse_error_mm_p99=float(np.percentile(errors, 99)),
+    )
+
+
+def _require_sound(quality: NormalisationQuality) -> None:
+    advice = "look at the T1w image: contrast, orientation in its header, artefacts"
+    if quality.jacobian_smallest <= 0:
+        raise DataError(f"the deformation to the template folds; {advice}")
+    if not quality.correlation >= _LEAST_CORRELATION:
+        raise DataError(
+            f"the brain on the template correlates with it by {quality.correlation:.2f} only"
+            f" ({_LEAST_CORRELATION} is the least accepted); {advice}"
+        )
+    if not quality.inverse_error_mm_p99 <= _MOST_INVERSE_ERROR_MM:
+        raise DataError(
+            "the deformation to the template and its inverse disagree by"
+            f" {quality.inverse_error_mm_p99:.1f} mm (99th percentile); {advice}"
+        )

@@ -1,0 +1,22 @@
+"""Step: brain, tissues and the way to MNI152 space."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import ModuleType
+from typing import Any
+
+from pipeline.config.schema import EmbeddedAnatomy, Resources
+from workflows.anatomy import embedded
+
+MODULES: Mapping[str, ModuleType] = {"embedded": embedded}
+"""Backend to its module, with `REQUIRES` and `METHODS`."""
+
+BACKENDS: Mapping[str, Any] = {"embedded": embedded.init_embedded_anatomy_wf}
+
+
+def init_anatomy_wf(
+    options: EmbeddedAnatomy, resources: Resources, *, name: str = "anatomy_wf"
+) -> Any:
+    """Anatomy by the backend the settings name."""
+    return BACKENDS[options.backend](options, resources, name=name)

@@ -1,0 +1,22 @@
+"""Step: labels in the T1w's space."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import ModuleType
+from typing import Any
+
+from pipeline.config.schema import EmbeddedParcellation, Resources
+from workflows.parcellation import embedded
+
+MODULES: Mapping[str, ModuleType] = {"embedded": embedded}
+"""Backend to its module, with `REQUIRES` and `METHODS`."""
+
+BACKENDS: Mapping[str, Any] = {"embedded": embedded.init_embedded_parcellation_wf}
+
+
+def init_parcellation_wf(
+    options: EmbeddedParcellation, resources: Resources, *, name: str = "parcellation_wf"
+) -> Any:
+    """Labels by the backend the settings name."""
+    return BACKENDS[options.backend](options, resources, name=name)
