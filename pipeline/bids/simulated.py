@@ -94,7 +94,7 @@ def simulate_dataset(
     """
     if out_dir.exists() and (not out_dir.is_dir() or any(out_dir.iterdir())):
         raise DataError(f"{out_dir}: not empty; give the name of a new folder")
-    study = _Study(out_dir, options, _labelled_template(options), given_head)
+    study = _Study(out_dir, options, _labelled_template(options, given_head), given_head)
     head = None if given_head is None else _read_head(given_head, study.template)
     patients = list(draw_cohort(options.cohort, options.seed))
     _write_dataset_files(out_dir, patients, options)
@@ -134,10 +134,10 @@ def read_frame_protocol(path: Path) -> FrameTiming:
     return timing
 
 
-def _labelled_template(options: SimulationOptions) -> LabelledTemplate:
-    template = read_head_template()
-    step = max(1, int(options.scanner.t1w_voxel_mm / _COARSE_TEMPLATE_MM))
-    return label_template(template.coarsened(min(step, 2)))
+def _labelled_template(options: SimulationOptions, given: GivenHead | None) -> LabelledTemplate:
+    # a given head takes no more from the template than the centres of structures
+    coarse = given is not None or options.scanner.t1w_voxel_mm >= _COARSE_TEMPLATE_MM
+    return label_template(read_head_template().coarsened(2 if coarse else 1))
 
 
 def _read_head(given: GivenHead, template: LabelledTemplate) -> Head:

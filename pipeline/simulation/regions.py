@@ -176,7 +176,7 @@ SOURCE_NAMES: Mapping[int, str] = dict(
 """Label numbers of a sources image and their names."""
 
 # Labels that FreeSurfer may write and that have no tissue of their own here.
-_SYNONYMS = {30: CSF, 62: CSF, 72: CSF, 78: 2, 79: 41, 80: 2, 1004: 2, 2004: 41, 1000: 0, 2000: 0}
+_SYNONYMS = {30: CSF, 62: CSF, 72: CSF, 78: 2, 79: 41, 80: 77, 1004: 2, 2004: 41, 1000: 0, 2000: 0}
 
 
 def tissue_numbers() -> IntArray:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import ndimage
 
-from pipeline.core.labels import CORTEX_LABELS
+from pipeline.core.labels import CORTEX_LABELS, LABEL_NAMES
 from pipeline.core.volume import BoolArray, FloatArray, IntArray, Volume
 from pipeline.simulation.regions import (
     BRAIN_STEM,
@@ -41,6 +41,8 @@ _DEEP_SHARE = 1 / 3
 _WHITE = (2, 41, 7, 46, 28, 60, BRAIN_STEM)
 _CALLOSUM = (251, 252, 253, 254, 255)
 _FLUID = (4, 43, 5, 44, 14, 15, 31, 63)
+_LEFT = tuple(n for n, name in LABEL_NAMES.items() if name.startswith(("Left-", "ctx-lh-")))
+_RIGHT = tuple(n for n, name in LABEL_NAMES.items() if name.startswith(("Right-", "ctx-rh-")))
 _FLUID_REACH_MM = 3.0
 _PAD_MM = 30.0
 _NECK_CENTRE_MM, _NECK_RADII_MM, _NECK_TOP_MM = (0.0, -38.0), (52.0, 62.0), -48.0
@@ -138,8 +140,10 @@ def _fitting_labels(template: HeadTemplate, brain: BoolArray) -> IntArray:
     middle = int(np.rint(-affine[0, 3] / affine[0, 0])) - box[0].start
     # hemispheres apart: across the midline lies the nearest label of the wrong side
     halves = [
-        _labels_of_side(atlas[half], tissue[half], spacing)
-        for half in (slice(None, middle), slice(middle, None))
+        _labels_of_side(
+            np.where(np.isin(atlas[half], foreign), 0, atlas[half]), tissue[half], spacing
+        )
+        for half, foreign in ((slice(None, middle), _RIGHT), (slice(middle, None), _LEFT))
     ]
     fitting = np.concatenate(halves)
     kept = np.isin(atlas, _DEEP) & inside & (fluid < 0.6)
