@@ -255,7 +255,7 @@ def _nearest(
     rounding of neighbours agrees, and moves edges by up to half a voxel. Plane by plane, this
     takes a third of the time of `scipy.ndimage.affine_transform`.
     """
-    padded = np.pad(numbers, 1)
+    padded = np.ascontiguousarray(np.pad(numbers, 1))
     flat, steps = padded.reshape(-1), np.array(padded.strides)
     j, k = np.arange(shape[1])[:, None], np.arange(shape[2])
     planes = [(row[1] * j + row[2] * k).astype(np.float32) for row in matrix[:3]]
