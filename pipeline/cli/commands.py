@@ -187,7 +187,7 @@ def _selection(args: argparse.Namespace) -> Selection:
 def _folders(args: argparse.Namespace):  # type: ignore[no-untyped-def]
     from workflows.anatomical import Folders
 
-    work_dir = getattr(args, "work_dir", None) or args.out_dir / "work"
+    work_dir = getattr(args, "work_dir", None) or Path(f"{args.out_dir}-work")
     return Folders(args.bids_dir.absolute(), args.out_dir.absolute(), work_dir.absolute())
 
 

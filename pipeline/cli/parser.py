@@ -34,7 +34,7 @@ def _add_run(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
     run.add_argument("level", choices=("participant", "group"), help="level of the analysis")
     _add_selection(run)
     _add_settings(run)
-    run.add_argument("--work-dir", type=Path, help="intermediate results; default OUT/work")
+    run.add_argument("--work-dir", type=Path, help="intermediate results; default OUT-work")
     run.add_argument("--n-procs", type=int, help="processes at the same time")
     run.add_argument("--mem-gb", type=float, help="memory all processes may take, GB")
     run.add_argument("--omp-nthreads", type=int, help="threads a process may use")

@@ -18,8 +18,15 @@ from pipeline.core.volume import FloatArray, Volume
 _READ_ERRORS = (OSError, EOFError, zlib.error, ImageFileError, ValueError)
 
 
-def open_image(path: str | Path) -> Any:
+def open_image(path: str | Path, *, keep_open: bool = False) -> Any:
     """Header of an image; voxels stay on disk.
+
+    Parameters
+    ----------
+    path : path
+        NIfTI or MGH image.
+    keep_open : bool
+        Hold the file open, so that frames read in order need no second pass over a ``.gz``.
 
     Raises
     ------
@@ -27,7 +34,7 @@ def open_image(path: str | Path) -> Any:
         If the file is missing or is not an image that can be read.
     """
     try:
-        return nib.load(path)
+        return nib.load(path, keep_file_open=keep_open)
     except FileNotFoundError as error:
         raise DataError(f"{path}: no such file") from error
     except _READ_ERRORS as error:
@@ -78,7 +85,7 @@ def iterate_frames(path: str | Path) -> Iterator[Volume]:
     DataError
         If the file cannot be read to its end or is not 4-D.
     """
-    image = open_image(path)
+    image = open_image(path, keep_open=True)
     if len(image.shape) != 4:
         raise DataError(f"{path}: a 4-D image expected, this one is {image.shape}")
     affine = np.asarray(image.affine, float)
