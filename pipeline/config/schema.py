@@ -191,7 +191,7 @@ class Group(Section):
     """Where the design of the study is written."""
 
     group_column: str = "group"
-    """Column of participants.tsv that holds the treatment group; empty for a study of one group."""
+    """Column of participants.tsv with the treatment group; empty for a study of one group."""
     sessions: tuple[str, ...] = ("pre", "post")
     """Labels of the sessions before and after treatment; empty for tables without tests."""
 
