@@ -36,7 +36,8 @@ class Poses:
     reference2frame_xfms: FloatArray
     """(F, 4, 4), world RAS+ mm."""
     standard_error_mm: FloatArray
-    """(F,); of the shift at the centre, as if voxels had independent noise; inf without signal."""
+    """(F,); root mean square shift of the head, as if voxels had independent noise; inf without
+    signal."""
 
 
 def recentred(xfms: FloatArray, weights: FloatArray, centre_mm: FloatArray) -> FloatArray:
@@ -80,6 +81,7 @@ class FrameGroup:
         points = apply_affine(self._affine, self._index[self._is_compared])
         self.centre_mm: FloatArray = points.mean(axis=0)
         self._arms = (points - self.centre_mm).T
+        self._mean_square_shift = _mean_square_shift(self._arms)
 
     def align(self, xfms: FloatArray, steps: int, tolerance_mm: float) -> Poses:
         """Best poses near a start.
@@ -130,7 +132,8 @@ class FrameGroup:
         left = np.einsum("n,fn,fn->f", weight, frames, frames) - (fitted * right).sum(axis=0)
         gain = fitted[6]
         variance = np.maximum(left, 0) / max(np.count_nonzero(weight) - len(scale), 1)
-        spread = np.sqrt((np.diag(inverse) / scale**2)[:3].sum())
+        covariance = inverse[:6, :6] / np.outer(scale[:6], scale[:6])
+        spread = np.sqrt(np.trace(covariance @ self._mean_square_shift))
         moved = gain > 0
         where = np.flatnonzero(good)[moved]
         steps = -fitted[:6, moved] / gain[moved]
@@ -177,11 +180,22 @@ def _weighted_mean(values: FloatArray, level: FloatArray, compared: BoolArray) -
 
     The noise of a frame is what differs from the plain mean; weights follow Gauss-Markov.
     """
-    rough = np.einsum("f,fn->n", 1 / level, values) / len(level)
+    rough = values.sum(axis=0, dtype=np.float64) / level.sum()
     differs = values[:, compared] - level[:, None] * rough[compared]
     variance = np.einsum("fn,fn->f", differs, differs) / differs.shape[1] + level**2 * 1e-6
     weight = level / variance
     return np.asarray(np.einsum("f,fn->n", weight, values) / (weight @ level))
+
+
+def _mean_square_shift(arms_mm: FloatArray) -> FloatArray:
+    """Quadratic form (6, 6) that takes shifts and small rotations to a mean square shift, mm^2.
+
+    Points (3, N) are relative to the centre of rotation, their mean.
+    """
+    second = np.einsum("an,bn->ab", arms_mm, arms_mm) / arms_mm.shape[1]
+    form = np.eye(6)
+    form[3:, 3:] = np.trace(second) * np.eye(3) - second
+    return form
 
 
 def _small_motions(change: FloatArray, centre_mm: FloatArray) -> FloatArray:

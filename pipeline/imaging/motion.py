@@ -20,7 +20,7 @@ _HEAD_SHARE = 0.2
 _MASK_FWHM_MM = 6.0
 _ROUGH_FWHM_MM, _ROUGH_VOXEL_MM, _ROUGH_STEPS, _ROUGH_TOLERANCE_MM = 12.0, 8.0, 15, 0.1
 _FINE_STEPS, _TOLERANCE_MM = 8, 0.02
-_LARGEST_ERROR_MM = 0.5  # noise is correlated: the true error is about four times as large
+_LARGEST_ERROR_MM = 0.5  # noise is correlated: the true error is four to five times as large
 
 
 @dataclass(frozen=True, eq=False)

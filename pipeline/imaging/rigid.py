@@ -14,6 +14,7 @@ from pipeline.core.volume import BoolArray, FloatArray, Volume
 from pipeline.imaging.itk import to_itk
 
 _LPS = np.diag([-1.0, -1.0, 1.0, 1.0])
+_NO_OVERLAP = 1e30  # ITK reports the largest number there is
 
 
 @dataclass(frozen=True)
@@ -73,8 +74,10 @@ def register_rigid(
     """
     if not fixed_mask.any():
         raise ValueError("nothing to register: the mask is empty")
+    # sums in a fixed order give identical bits; the metrics ask the global default, not the method
+    sitk.ProcessObject.SetGlobalDefaultNumberOfThreads(1)
     method = sitk.ImageRegistrationMethod()
-    method.SetNumberOfThreads(1)  # sums in a fixed order: identical bits on every run
+    method.SetNumberOfThreads(1)
     method.SetMetricFixedMask(to_itk(fixed.with_data(fixed_mask)))
     if search.metric == "correlation":
         method.SetMetricAsCorrelation()
@@ -88,8 +91,8 @@ def register_rigid(
     method.SetOptimizerAsRegularStepGradientDescent(
         learningRate=search.first_step_mm,
         minStep=1e-3,
-        numberOfIterations=200,
-        relaxationFactor=0.5,
+        numberOfIterations=500,
+        relaxationFactor=0.85,
         gradientMagnitudeTolerance=1e-8,
     )
     transform = _itk_transform(start_xfm, _mask_centre_mm(fixed, fixed_mask))
@@ -99,7 +102,10 @@ def register_rigid(
     except RuntimeError as error:
         reason = str(error).strip().splitlines()[-1]
         raise ValueError(f"rigid registration failed: {reason}") from error
-    return RigidResult(_matrix(transform), -float(method.GetMetricValue()))
+    score = -float(method.GetMetricValue())
+    if not np.isfinite(score) or score <= -_NO_OVERLAP:
+        raise ValueError("rigid registration failed: the images do not overlap")
+    return RigidResult(_matrix(transform), score)
 
 
 def best_start(

@@ -1,0 +1,215 @@
+"""Head motion: pose errors on a phantom whose tracer is redistributed while it moves."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+from scipy import ndimage
+
+from pipeline.core.timing import FrameTiming
+from pipeline.core.transforms import displacement_mm, rigid_matrix, rigid_parameters
+from pipeline.core.volume import Volume
+from pipeline.imaging.motion import HeadMotion, estimate_motion, head_mask
+
+VOXEL_MM = 4.0
+SHAPE = (48, 56, 44)
+DURATION_S = np.array([30.0] * 4 + [60, 60, 180, 180, 360, 360, 600, 600])
+TIMING = FrameTiming(np.r_[0, np.cumsum(DURATION_S)[:-1]], DURATION_S)
+FIRST = 4
+AFFINE = np.diag([VOXEL_MM, VOXEL_MM, VOXEL_MM, 1.0])
+AFFINE[:3, 3] = -VOXEL_MM * (np.array(SHAPE) - 1) / 2
+
+
+def _ellipsoid(points: np.ndarray, centre: tuple, radii: tuple) -> np.ndarray:
+    """Soft-edged indicator, about 5 mm wide, at points (..., 3)."""
+    distance = np.linalg.norm((points - centre) / np.array(radii), axis=-1)
+    return 1 / (1 + np.exp((distance - 1) * min(radii) / 1.5))
+
+
+def _activity(points: np.ndarray, minutes: float) -> np.ndarray:
+    """A head at points (..., 3): cortex that rises late, cerebellum hot early, deep nuclei."""
+    head = _ellipsoid(points, (0, 0, 0), (68, 84, 64))
+    core = _ellipsoid(points, (3, 4, 8), (48, 62, 40))
+    below = _ellipsoid(points, (0, -42, -36), (42, 26, 18))
+    nuclei = sum(_ellipsoid(points, (side * 24, 8, 4), (9, 16, 10)) for side in (-1, 1))
+    # without folds an ellipsoid hardly tells how it is turned
+    x, y, z = np.moveaxis(points, -1, 0)
+    folds = 1 + 0.4 * np.sin(x / 5) * np.sin(y / 6) * np.sin(z / 5.5)
+    early = np.exp(-minutes / 12)
+    cortex = 4 * early + 3 * (1 - early)
+    return np.asarray(
+        head * cortex * folds
+        - core * (cortex * folds - 1.8 - 0.4 * early)
+        + below * (3.5 * early - 1.2)
+        + nuclei * (1 + 3 * (1 - early))
+    )
+
+
+def _grid_points() -> np.ndarray:
+    index = np.moveaxis(np.indices(SHAPE), 0, -1).astype(float)
+    return index @ AFFINE[:3, :3].T + AFFINE[:3, 3]
+
+
+def _scan(poses: np.ndarray, noise: float, seed: int = 0) -> list[Volume]:
+    """Frames of the head under poses (F, 4, 4) that lead from its own space to the frame."""
+    rng, points = np.random.default_rng(seed), _grid_points()
+    frames = []
+    for pose, minutes, duration in zip(poses, TIMING.mid_min, TIMING.duration_min, strict=True):
+        back = np.linalg.inv(pose)
+        clean = _activity(points @ back[:3, :3].T + back[:3, 3], minutes)
+        grain = ndimage.gaussian_filter(rng.standard_normal(SHAPE), 0.6)
+        spread = noise * np.sqrt(np.exp(minutes / 29.4) / duration * (clean + 0.3))
+        frames.append(Volume((clean + spread * grain / grain.std()).astype(np.float32), AFFINE))
+    return frames
+
+
+def _drift_and_jump(seed: int = 0) -> np.ndarray:
+    rng, pose, poses = np.random.default_rng(seed), np.zeros(6), []
+    for frame in range(len(TIMING)):
+        if frame > FIRST:
+            pose = pose + np.r_[rng.normal(0, 0.5, 3), rng.normal(0, 0.008, 3)]
+        if frame == 8:
+            pose = pose + np.array([4, -3, 5, 0.05, 0.04, -0.06])
+        poses.append(rigid_matrix(pose[:3], pose[3:]))
+    return np.stack(poses)
+
+
+def _estimate(frames: list[Volume], fwhm_mm: float = 2) -> HeadMotion:
+    return estimate_motion(frames.__getitem__, TIMING, 120, fwhm_mm)
+
+
+def _errors_mm(motion: HeadMotion, poses: np.ndarray, frames: np.ndarray) -> np.ndarray:
+    """Mean distance from truth over the head, less the constant pose of the reference."""
+    loops = motion.frame2petref_xfms @ poses
+    parts = [np.median([rigid_parameters(x)[k] for x in loops[frames]], axis=0) for k in (0, 1)]
+    common = rigid_matrix(*parts)
+    return np.array(
+        [displacement_mm(x, common, motion.head_points_mm).mean() for x in loops[frames]]
+    )
+
+
+LATE = np.arange(FIRST, len(TIMING))
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+def test_every_late_frame_is_placed_within_half_a_millimetre(seed: int) -> None:
+    poses = _drift_and_jump(seed)
+    motion = _estimate(_scan(poses, noise=0.3, seed=seed))
+    assert motion.estimated.tolist() == [False] * FIRST + [True] * len(LATE)
+    assert _errors_mm(motion, poses, LATE).max() < 0.5
+
+
+def test_redistribution_of_the_tracer_is_not_taken_for_motion() -> None:
+    """A still head without noise: what is left is bias alone."""
+    motion = _estimate(_scan(np.tile(np.eye(4), (len(TIMING), 1, 1)), noise=0))
+    assert motion.displacement_mm().max() < 0.2
+
+
+def test_a_large_move_is_found() -> None:
+    poses = np.tile(np.eye(4), (len(TIMING), 1, 1))
+    poses[8:] = rigid_matrix(np.array([12.0, -8, 9]), np.array([0.12, -0.1, 0.15]))
+    motion = _estimate(_scan(poses, noise=0.1))
+    assert _errors_mm(motion, poses, LATE).max() < 0.5
+    step = motion.framewise_displacement_mm()
+    assert step[8] > 15
+    assert np.delete(step, 8).max() < 0.7
+
+
+def _emptied(data: np.ndarray) -> np.ndarray:
+    return np.zeros_like(data)
+
+
+def _not_a_number(data: np.ndarray) -> np.ndarray:
+    return np.full_like(data, np.nan)
+
+
+def _noise_only(data: np.ndarray) -> np.ndarray:
+    return np.random.default_rng(5).normal(0, 5, data.shape).astype(np.float32)
+
+
+def _negative(data: np.ndarray) -> np.ndarray:
+    return -data
+
+
+@pytest.mark.parametrize("spoil", [_emptied, _not_a_number, _noise_only, _negative])
+def test_a_frame_without_a_head_takes_the_pose_of_the_nearest(
+    spoil: Callable[[np.ndarray], np.ndarray],
+) -> None:
+    poses = _drift_and_jump()
+    frames = _scan(poses, noise=0.1)
+    frames[9] = frames[9].with_data(spoil(frames[9].data))
+    motion = _estimate(frames)
+    assert np.flatnonzero(~motion.estimated).tolist() == [0, 1, 2, 3, 9]
+    nearest = 8 if TIMING.mid_s[9] - TIMING.mid_s[8] < TIMING.mid_s[10] - TIMING.mid_s[9] else 10
+    np.testing.assert_array_equal(motion.frame2petref_xfms[9], motion.frame2petref_xfms[nearest])
+    good = LATE[LATE != 9]
+    assert _errors_mm(motion, poses, good).max() < 0.5
+
+
+def test_scattered_missing_voxels_do_no_harm() -> None:
+    poses = _drift_and_jump()
+    frames = _scan(poses, noise=0.1)
+    holes = np.random.default_rng(3).random(SHAPE) < 0.001
+    frames[6].data[holes] = np.nan
+    motion = _estimate(frames)
+    assert motion.estimated[LATE].all()
+    assert _errors_mm(motion, poses, LATE).max() < 0.5
+
+
+def test_early_frames_take_the_first_estimated_pose() -> None:
+    motion = _estimate(_scan(_drift_and_jump(), noise=0.1))
+    for frame in range(FIRST):
+        np.testing.assert_array_equal(
+            motion.frame2petref_xfms[frame], motion.frame2petref_xfms[FIRST]
+        )
+
+
+def test_reference_lies_at_the_mean_pose() -> None:
+    motion = _estimate(_scan(_drift_and_jump(), noise=0.1))
+    centre = motion.head_points_mm.mean(axis=0)
+    frames = np.linalg.inv(motion.frame2petref_xfms[LATE])
+    moved = frames[:, :3, :3] @ centre + frames[:, :3, 3]
+    mean = np.average(moved, axis=0, weights=TIMING.duration_s[LATE])
+    np.testing.assert_allclose(mean, centre, atol=0.05)
+
+
+def test_scale_of_the_activity_does_not_matter() -> None:
+    frames = _scan(_drift_and_jump(), noise=0.1)
+    plain = _estimate(frames).frame2petref_xfms
+    scaled = _estimate([v.with_data(v.data * np.float32(2.0**12)) for v in frames])
+    np.testing.assert_allclose(scaled.frame2petref_xfms, plain, atol=1e-6)
+
+
+def test_same_bits_again_and_each_frame_read_once() -> None:
+    frames, read = _scan(_drift_and_jump(), noise=0.3), []
+
+    def frame(i: int) -> Volume:
+        read.append(i)
+        return frames[i]
+
+    first = estimate_motion(frame, TIMING, 120, 2)
+    assert read == LATE.tolist()
+    np.testing.assert_array_equal(first.frame2petref_xfms, _estimate(frames).frame2petref_xfms)
+
+
+def test_short_protocol_is_refused_with_its_times() -> None:
+    timing = FrameTiming(np.array([0.0, 30]), np.array([30.0, 30]))
+    with pytest.raises(ValueError, match="120 s; the last one is at 45 s"):
+        estimate_motion(lambda _: Volume(np.ones(SHAPE), AFFINE), timing, 120, 2)
+
+
+def test_scan_without_a_head_is_refused() -> None:
+    with pytest.raises(ValueError, match="no frame shows a head"):
+        _estimate([Volume(np.zeros(SHAPE, np.float32), AFFINE)] * len(TIMING))
+
+
+def test_head_mask_is_the_filled_largest_part() -> None:
+    data = np.zeros((20, 20, 20), np.float32)
+    data[4:16, 4:16, 4:16] = 1
+    data[8:12, 8:12, 8:12] = 0
+    data[0, 0, 0] = 1
+    mask = head_mask(Volume(data, np.eye(4)))
+    assert mask[9, 9, 9]
+    assert not mask[0, 0, 0]
