@@ -93,7 +93,7 @@ def _starts(brain: Volume, pet: Volume) -> dict[str, FloatArray]:
     centre = centre_of_mass_mm(brain)
     centred = np.eye(4)
     centred[:3, 3] = centre_of_mass_mm(head) - centre
-    starts = {"header": np.eye(4), "centres": centred}
+    starts: dict[str, FloatArray] = {"header": np.eye(4), "centres": centred}
     for name, angle_deg in (("nodded_up", 12.0), ("nodded_down", -12.0)):
         tilt = rigid_matrix(np.zeros(3), np.deg2rad([angle_deg, 0.0, 0.0]), centre)
         starts[f"centres_{name}"] = centred @ tilt

@@ -74,18 +74,17 @@ def label_fractions(
     """
     numbers = np.unique(labels.data)
     numbers = numbers[numbers != 0]
-    rows = np.zeros(int(numbers.max(initial=0)) + 1, np.int32) - 1
+    rows = np.full(int(numbers.max(initial=0)) + 1, -1, np.int32)
     rows[numbers] = np.arange(numbers.size)
     voxel = np.linalg.inv(labels.affine) @ grid2labels_xfm @ grid.affine
     box = _labelled_box(labels, grid.shape, np.linalg.inv(voxel))
     index = np.stack(np.meshgrid(*box, indexing="ij"), axis=-1).reshape(-1, 3).astype(np.float32)
     flat = np.ravel_multi_index(tuple(index.astype(np.int64).T), grid.shape)
-    offsets = (np.arange(supersampling) + 0.5) / supersampling - 0.5
     shape = (numbers.size, int(np.prod(grid.shape)))
     total = sparse.csr_array(shape, dtype=np.float64)
     share = 1 / supersampling**3
-    for offset in product(offsets, repeat=3):
-        point = apply_affine(voxel, index + np.array(offset, np.float32))
+    for offset in _sample_offsets(supersampling):
+        point = apply_affine(voxel, index + offset)
         value = _nearest(labels.data, point)
         hit = value != 0
         entries = (np.full(int(hit.sum()), share), (rows[value[hit]], flat[hit]))
@@ -128,14 +127,10 @@ def field_points(field: Field, points_mm: FloatArray) -> FloatArray:
     return np.asarray(points_mm + np.stack(shift, axis=-1))
 
 
-def sample_points(grid: Volume, mask: BoolArray, supersampling: int) -> list[FloatArray]:
-    """World points (N, 3) inside the N voxels of a mask, one array per point of the pattern."""
-    index = np.argwhere(mask).astype(float)
-    offsets = (np.arange(supersampling) + 0.5) / supersampling - 0.5
-    return [
-        apply_affine(grid.affine, index + np.array(offset))
-        for offset in product(offsets, repeat=3)
-    ]
+def _sample_offsets(supersampling: int) -> list[FloatArray]:
+    """Where in a voxel its sample points lie, (3,) each, in voxels from its centre."""
+    steps = (np.arange(supersampling) + 0.5) / supersampling - 0.5
+    return [np.array(offset) for offset in product(steps, repeat=3)]
 
 
 @dataclass(frozen=True)
@@ -248,20 +243,24 @@ def _mni_fractions(
     anatomy: Anatomy, grid: Volume, grid2t1w_xfm: FloatArray, spec: RegionSpec
 ) -> dict[str, FloatArray]:
     """Shares of the MNI shapes; a point goes PET to T1w to MNI in one go."""
-    index = np.argwhere(np.ones(grid.shape, bool)).astype(float)
-    centres = field_points(anatomy.t1w2mni, apply_affine(grid2t1w_xfm @ grid.affine, index))
+    voxel = np.linalg.inv(anatomy.labels.affine) @ grid2t1w_xfm @ grid.affine
+    box = _labelled_box(anatomy.labels, grid.shape, np.linalg.inv(voxel))
+    index = np.stack(np.meshgrid(*box, indexing="ij"), axis=-1).reshape(-1, 3)
+    centres = field_points(
+        anatomy.t1w2mni, apply_affine(grid2t1w_xfm @ grid.affine, index.astype(float))
+    )
     reach = 2 * float(np.linalg.norm(grid.voxel_size_mm))
-    regions = {}
+    regions: dict[str, FloatArray] = {}
     for shape in spec.mni:
         centre, radii = np.array(shape.centre_mm), np.array(shape.radii_mm)
-        near = np.all(np.abs(centres - centre) <= radii + reach, axis=1)
-        total = np.zeros(len(index))
+        near = index[np.all(np.abs(centres - centre) <= radii + reach, axis=1)]
         points = [
-            field_points(anatomy.t1w2mni, apply_affine(grid2t1w_xfm, p))
-            for p in sample_points(grid, near.reshape(grid.shape), spec.supersampling)
+            field_points(anatomy.t1w2mni, apply_affine(grid2t1w_xfm @ grid.affine, near + offset))
+            for offset in _sample_offsets(spec.supersampling)
         ]
-        total[near] = ellipsoid_fraction(centre, radii, points)
-        regions[shape.name] = total
+        share = np.zeros(grid.shape)
+        share[tuple(near.T)] = ellipsoid_fraction(centre, radii, points)
+        regions[shape.name] = share.ravel()
     return regions
 
 
