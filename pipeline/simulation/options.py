@@ -22,7 +22,7 @@ def paper_timing() -> FrameTiming:
 
 
 def short_timing() -> FrameTiming:
-    """Fourteen frames, 63 minutes: for quick trials."""
+    """Fourteen frames, 73 minutes: for quick trials."""
     return _timing((3, 30), (3, 60), (3, 180), (2, 450), (3, 890))
 
 
