@@ -25,22 +25,7 @@ class SharedNode(pe.Node):
     """Node whose directory several runs may reach at the same time.
 
     Whoever comes first computes; the others wait and find the result in the cache.
-
-    Parameters
-    ----------
-    common : bool
-        The node gives the same for every subject: one directory serves all graphs.
     """
-
-    def __init__(self, *args: Any, common: bool = False, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        self._common = common
-
-    def output_dir(self) -> str:
-        """Where the node works."""
-        if self._common and self.base_dir is not None:
-            return str(Path(self.base_dir).resolve() / "common" / self.name)
-        return str(super().output_dir())
 
     def run(self, updatehash: bool = False) -> Any:
         """Run under a lock beside the node's directory."""

@@ -48,7 +48,7 @@ class EmbeddedMotion(Section):
     first_frame_s: float = Field(default=120, ge=0)
     """Frames whose middle comes earlier hold too few counts in too few places to be aligned:
     they take the transform of the first frame that is; seconds after injection."""
-    smoothing_fwhm_mm: float = Field(default=6, ge=0, le=20)
+    smoothing_fwhm_mm: float = Field(default=2, ge=0, le=20)
     """Gaussian smoothing for the estimation only, FWHM."""
 
 

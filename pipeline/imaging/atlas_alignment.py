@@ -1,8 +1,10 @@
 """A label atlas brought from its own generation of MNI space into the template's.
 
-The two spaces differ by about 2 mm (99th percentile 5 mm). The atlas has no image, so one is made
-from its labels: every structure gets the template's usual intensity. That image is registered to
-the template with a stiff deformation, since only its coarse borders can be trusted.
+The two spaces differ by about 2 mm (99th percentile 5 mm). No atlas at hand tells the vermis from
+the hemispheres of the cerebellum: it is cut out by its place in MNI space. The atlas has no
+image, so one is made from its labels: every structure gets the template's usual intensity. That
+image is registered to the template with a stiff deformation, since only its coarse borders can be
+trusted.
 """
 
 from __future__ import annotations
@@ -13,13 +15,22 @@ from scipy import ndimage
 from pipeline.core.labels import CORTEX_LABELS
 from pipeline.core.volume import Volume
 from pipeline.imaging.greedy import register_deformable
-from pipeline.imaging.warp import coarse_grid, resample, resample_through_field, smooth_and_resample
+from pipeline.imaging.warp import (
+    coarse_grid,
+    grid_points_mm,
+    resample,
+    resample_through_field,
+    smooth_and_resample,
+)
 
+_CEREBELLAR_CORTEX = (8, 47)
+_VERMIS = 172
+_VERMIS_HALF_WIDTH_MM = 6.0
 _FLUID = 0.24
 _INTENSITIES = {
     _FLUID: (4, 43, 5, 44, 14, 15, 24, 31, 63),
     0.74: CORTEX_LABELS,
-    0.76: (8, 47),
+    0.76: _CEREBELLAR_CORTEX,
     0.77: (17, 53, 18, 54),
     0.81: (11, 50, 26, 58),
     0.89: (12, 51),
@@ -59,7 +70,14 @@ def align_atlas(atlas: Volume, template: Volume) -> Volume:
         fixed_mask=fixed.with_data(brain.astype(np.float32)),
         smoothing=_STIFF,
     )
-    return resample_through_field(atlas, field, order=0, onto=template)
+    return _with_vermis(resample_through_field(atlas, field, order=0, onto=template))
+
+
+def _with_vermis(labels: Volume) -> Volume:
+    """Cerebellar cortex next to the mid-sagittal plane of MNI space becomes vermis."""
+    from_middle_mm = np.abs(grid_points_mm(labels.shape, labels.affine)[0])
+    vermis = np.isin(labels.data, _CEREBELLAR_CORTEX) & (from_middle_mm <= _VERMIS_HALF_WIDTH_MM)
+    return labels.with_data(np.where(vermis, _VERMIS, labels.data))
 
 
 def _synthetic_t1w(labels: Volume) -> Volume:

@@ -1,4 +1,4 @@
-"""Where the brain is in a T1w image: affine to the template, brain mask, whole head or stripped."""
+"""Where the brain is in a T1w image: affine to the template and brain mask."""
 
 from __future__ import annotations
 
@@ -108,9 +108,7 @@ class _PoseSearch:
         """Matrix (4, 4) of a pose, template to image."""
         turned = rigid_matrix(np.zeros(3), np.radians(pose[:3]))
         turned[:3, :3] *= np.exp(pose[6] / 100)
-        turned[:3, 3] = (
-            self.image_centre_mm + pose[3:6] - turned[:3, :3] @ self.template_centre_mm
-        )
+        turned[:3, 3] = self.image_centre_mm + pose[3:6] - turned[:3, :3] @ self.template_centre_mm
         return turned
 
     def _disagreement(self, pose: FloatArray) -> float:

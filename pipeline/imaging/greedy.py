@@ -60,7 +60,9 @@ def register_affine(
     ToolError
         If the optimiser fails.
     """
-    command = f"-a -dof {dof} -m NMI -n {iterations} -jitter 0 -i fixed moving -ia initial -o found"
+    command = (
+        f"-a -dof {dof} -m NMI -n {iterations} -jitter 0 -i fixed moving -ia initial -o found"
+    )
     images = {"fixed": to_itk(fixed), "moving": to_itk(moving), "found": None}
     if fixed_mask is not None:
         command += " -gm mask"
@@ -86,7 +88,9 @@ def register_affine(
 def _agree(first: FloatArray, second: FloatArray, grid: Volume) -> bool:
     """Whether two affines differ by less than a millimetre at the corners of half the grid."""
     n = np.array(grid.shape, float) - 1
-    corners = np.array([[x, y, z] for x in (0.25, 0.75) for y in (0.25, 0.75) for z in (0.25, 0.75)])
+    corners = np.array(
+        [[x, y, z] for x in (0.25, 0.75) for y in (0.25, 0.75) for z in (0.25, 0.75)]
+    )
     points = apply_affine(grid.affine, corners * n)
     return bool(displacement_mm(first, second, points).max() < 1.0)
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import SimpleITK as sitk  # noqa: N813
+import SimpleITK as sitk
 from numpy.typing import NDArray
 
 from pipeline.core.volume import FloatArray, Volume
@@ -75,7 +75,7 @@ def from_itk(image: Any) -> Volume:
 def field_from_itk(image: Any) -> Field:
     """Field of a SimpleITK displacement image (three components, LPS mm)."""
     data = sitk.GetArrayFromImage(image).transpose(2, 1, 0, 3).astype(np.float32)
-    return Field(data * np.float32([-1, -1, 1]), _affine_of(image))
+    return Field(data * np.array([-1, -1, 1], np.float32), _affine_of(image))
 
 
 def _affine_of(image: Any) -> FloatArray:

@@ -9,13 +9,18 @@ taken from the nearest warped label of the same class.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from pipeline.core.errors import DataError
 from pipeline.core.labels import CORTEX_LABELS
 from pipeline.core.volume import BoolArray, FloatArray, Volume
+from pipeline.imaging.brain import bounding_box, crop
+from pipeline.imaging.itk import Field
+from pipeline.imaging.warp import resample_through_field
 
 Float32 = NDArray[np.float32]
 
@@ -81,84 +86,128 @@ _DRIFT_SIGMA_MM = 12.0
 _NEIGHBOUR_WEIGHT = 0.6
 _SMALLEST_SD = 0.03
 _FLOOR = 1e-4
-_GREY_AGAINST_FLUID = 0.5
-_GREY_AGAINST_WHITE = 0.5
+
+
+_CORTEX_LIKELY = 0.05
+_BOX_MARGIN_MM = 8.0
 
 
 @dataclass(frozen=True, eq=False)
-class Labelling:
-    """What every voxel of the brain is."""
+class TissueShares:
+    """Make-up of every voxel: float32 shares that add up to 1 in the brain, 0 outside."""
 
-    labels: Volume
-    """FreeSurfer numbers, int32; 0 outside the brain and in sulcal fluid."""
     grey: Volume
-    """Share of grey matter, float32."""
+    """Share of grey matter."""
     white: Volume
-    """Share of white matter, float32."""
+    """Share of white matter."""
     fluid: Volume
-    """Share of cerebrospinal fluid, float32."""
+    """Share of cerebrospinal fluid."""
 
 
-def label_brain(t1w: Volume, brain: BoolArray, atlas: Volume) -> Labelling:
-    """Label a brain.
+def warp_atlas(atlas: Volume, field: Field, brain: Volume) -> Volume:
+    """Atlas labels on the grid of a brain mask, 0 away from the brain.
+
+    Parameters
+    ----------
+    atlas : Volume
+        Label numbers.
+    field : Field
+        Displacements on the brain's space that lead to the atlas.
+    brain : Volume
+        Brain mask; its grid is the grid of the result.
+    """
+    box = bounding_box(brain, _BOX_MARGIN_MM)
+    labels = np.zeros(brain.shape, atlas.data.dtype)
+    labels[box] = resample_through_field(atlas, field, order=0, onto=crop(brain, box)).data
+    return brain.with_data(labels)
+
+
+def tissue_shares(t1w: Volume, brain: Volume, atlas: Volume) -> TissueShares:
+    """Shares of grey matter, white matter and fluid in every voxel of a brain.
 
     Parameters
     ----------
     t1w : Volume
         Bias-corrected T1w, any intensity unit.
-    brain : (X, Y, Z) bool array
-        Brain with its sulcal fluid.
+    brain : Volume
+        Brain with its sulcal fluid, on the grid of `t1w`.
     atlas : Volume
-        FreeSurfer-numbered atlas labels, warped to the grid of `t1w`.
-
-    Returns
-    -------
-    Labelling
+        FreeSurfer-numbered atlas labels, warped to the grid of `t1w`; see `warp_atlas`.
 
     Raises
     ------
-    ValueError
+    DataError
         If the brain is empty or the atlas does not lie on it.
     """
-    box = _bounding_box(brain)
-    inside = brain[box]
-    intensity = t1w.data[box].astype(np.float32)
-    intensity = intensity / np.float32(np.percentile(intensity[inside], 90))
-    warped = atlas.data[box]
-    if np.count_nonzero(warped[inside]) < 0.3 * np.count_nonzero(inside):
-        raise ValueError("the warped atlas does not lie on the brain; the registration failed")
-    voxel_mm = t1w.voxel_size_mm
-    log_prior = _log_priors(warped, inside, voxel_mm)
-    posterior, means = _fit(intensity, inside, log_prior, voxel_mm)
-    shares = _tissue_shares(intensity[inside], posterior, means)
-    classes = _decide(posterior, shares)
-    numbers = _numbers(classes, inside, warped, voxel_mm)
-
-    def full(values: NDArray[np.generic], dtype: type) -> Volume:
-        data = np.zeros(t1w.shape, dtype)
-        part = data[box]
-        part[inside] = values
-        return t1w.with_data(data)
-
-    grey, white, fluid = shares
-    return Labelling(
-        full(numbers, np.int32),
-        full(grey, np.float32),
-        full(white, np.float32),
-        full(fluid, np.float32),
-    )
+    patch = _Patch.of(t1w, brain, atlas)
+    posterior, means = patch.fit()
+    grey, white, fluid = _mixed_shares(patch.values, posterior, means)
+    return TissueShares(patch.full(grey), patch.full(white), patch.full(fluid))
 
 
-def _bounding_box(mask: BoolArray) -> tuple[slice, slice, slice]:
-    """The box of a mask with a margin of four voxels."""
-    found = ndimage.find_objects(mask.astype(np.uint8))
-    if not found:
-        raise ValueError("the brain mask is empty")
-    x, y, z = (slice(max(s.start - 4, 0), s.stop + 4) for s in found[0])
-    return x, y, z
+def label_brain(t1w: Volume, brain: Volume, atlas: Volume, shares: TissueShares) -> Volume:
+    """FreeSurfer numbers of every voxel of a brain, int32; 0 outside and in sulcal fluid.
+
+    Parameters
+    ----------
+    t1w, brain, atlas : Volume
+        As for `tissue_shares`.
+    shares : TissueShares
+        Make-up of the voxels; decides between cortex, white matter and fluid.
+
+    Raises
+    ------
+    DataError
+        If the brain is empty or the atlas does not lie on it.
+    """
+    patch = _Patch.of(t1w, brain, atlas)
+    posterior, _ = patch.fit()
+    tissues = (shares.grey, shares.white, shares.fluid)
+    grey, white, fluid = (tissue.data[patch.box][patch.inside] for tissue in tissues)
+    classes = _decide(posterior, grey, white, fluid)
+    return patch.full(_numbers(classes, patch.inside, patch.warped, patch.voxel_mm))
 
 
-def _log_priors(warped: NDArray[np.integer], inside: BoolArray, voxel_mm: FloatArray) -> Float32:
+@dataclass(frozen=True, eq=False)
+class _Patch:
+    """The box of a T1w that holds the brain."""
+
+    t1w: Volume
+    box: tuple[slice, slice, slice]
+    inside: BoolArray
+    values: Float32
+    """Intensities (N,) of the voxels inside, relative to white matter."""
+    warped: NDArray[np.integer[Any]]
+    voxel_mm: FloatArray
+
+    @classmethod
+    def of(cls, t1w: Volume, brain: Volume, atlas: Volume) -> _Patch:
+        box = bounding_box(brain, _BOX_MARGIN_MM)
+        inside, warped = brain.data[box] > 0, atlas.data[box]
+        if np.count_nonzero(warped[inside]) < 0.3 * np.count_nonzero(inside):
+            raise DataError(
+                "the warped atlas does not lie on the brain; look at the brain mask and the"
+                " registration to MNI space"
+            )
+        values = t1w.data[box][inside].astype(np.float32)
+        values /= np.float32(np.percentile(values, 90))
+        return cls(t1w, box, inside, values, warped, t1w.voxel_size_mm)
+
+    def fit(self) -> tuple[Float32, Float32]:
+        """Posterior (C, N) and means (C, N) of the classes."""
+        log_prior = _log_priors(self.warped, self.inside, self.voxel_mm)
+        return _fit(self.values, self.inside, log_prior, self.voxel_mm)
+
+    def full(self, values: NDArray[Any]) -> Volume:
+        """Values (N,) on the grid of the T1w, 0 outside."""
+        data = np.zeros(self.t1w.shape, values.dtype)
+        data[self.box][self.inside] = values
+        return self.t1w.with_data(data)
+
+
+def _log_priors(
+    warped: NDArray[np.integer[Any]], inside: BoolArray, voxel_mm: FloatArray
+) -> Float32:
     """Log prior of every class in the voxels inside, (C, N)."""
     table = np.zeros(int(warped.max()) + 1, np.int8)
     for index, tissue in enumerate(CLASSES):
@@ -176,16 +225,16 @@ def _log_priors(warped: NDArray[np.integer], inside: BoolArray, voxel_mm: FloatA
 
 
 def _fit(
-    intensity: Float32, inside: BoolArray, log_prior: Float32, voxel_mm: FloatArray
+    values: Float32, inside: BoolArray, log_prior: Float32, voxel_mm: FloatArray
 ) -> tuple[Float32, Float32]:
     """Posterior (C, N) and mean intensity (C, N) of every class, by expectation maximisation."""
-    values = intensity[inside]
     posterior = _softmax(log_prior)
     means = np.empty_like(posterior)
     for _ in range(_ROUNDS):
         log_likelihood = np.empty_like(posterior)
         for index, tissue in enumerate(CLASSES):
-            share = posterior[index]
+            # sulci are so narrow that hardly a voxel of theirs is pure: the ventricles teach fluid
+            share = posterior[_VENTRICLES if index == _FLUID else index]
             mean = float(share @ values) / max(float(share.sum()), 1.0)
             means[index] = mean
             if tissue.drifting:
@@ -219,7 +268,8 @@ def _local_mean(
     total = ndimage.gaussian_filter(total, sigma / step)
     local = (total + 0.01 * mean) / (weight + 0.01)
     points = np.argwhere(inside).T / step[:, None]
-    return ndimage.map_coordinates(local, points, order=1, mode="nearest", output=np.float32)
+    drift = ndimage.map_coordinates(local, points, order=1, mode="nearest", output=np.float32)
+    return np.asarray(drift)
 
 
 def _neighbours(posterior: Float32, inside: BoolArray) -> Float32:
@@ -239,7 +289,7 @@ def _softmax(logits: Float32) -> Float32:
     return np.asarray(shifted / shifted.sum(axis=0), np.float32)
 
 
-def _tissue_shares(
+def _mixed_shares(
     values: Float32, posterior: Float32, means: Float32
 ) -> tuple[Float32, Float32, Float32]:
     """Shares of grey, white and fluid (N,) that make up every voxel.
@@ -254,8 +304,7 @@ def _tissue_shares(
     grey_mean = means[_CORTEX]
     cortical = posterior[[_CORTEX, _FLUID, _WHITE]].sum(axis=0) > 0.9
     dark = cortical & (values < grey_mean)
-    # sulci are so narrow that hardly a voxel of theirs is pure: the ventricles show pure fluid
-    fluid_mean = np.minimum(means[_FLUID], means[_VENTRICLES])
+    fluid_mean = means[_FLUID]
     mixed = np.clip((values - fluid_mean) / (grey_mean - fluid_mean), 0, 1)
     grey[dark], fluid[dark], white[dark] = mixed[dark], 1 - mixed[dark], 0
     bright = cortical & (values >= grey_mean)
@@ -264,21 +313,20 @@ def _tissue_shares(
     return grey, white, fluid
 
 
-def _decide(posterior: Float32, shares: tuple[Float32, Float32, Float32]) -> NDArray[np.intp]:
-    """Class (N,) of every voxel; between fluid and cortex the share of grey matter decides."""
-    classes = np.argmax(posterior, axis=0)
-    grey, white, fluid = shares
+def _decide(posterior: Float32, grey: Float32, white: Float32, fluid: Float32) -> NDArray[np.intp]:
+    """Class (N,) of every voxel; around the cortex the tissue with the largest share decides."""
+    classes = np.asarray(np.argmax(posterior, axis=0))
     ribbon = (classes == _CORTEX) | ((classes == _FLUID) & (posterior[_CORTEX] > _CORTEX_LIKELY))
     classes[ribbon] = _CORTEX
-    classes[ribbon & (fluid > 1 - _GREY_AGAINST_FLUID)] = _FLUID
-    classes[ribbon & (white > 1 - _GREY_AGAINST_WHITE)] = _WHITE
+    classes[ribbon & (fluid > grey)] = _FLUID
+    classes[ribbon & (white > grey)] = _WHITE
     return classes
 
 
 def _numbers(
     classes: NDArray[np.intp],
     inside: BoolArray,
-    warped: NDArray[np.integer],
+    warped: NDArray[np.integer[Any]],
     voxel_mm: FloatArray,
 ) -> NDArray[np.int32]:
     """FreeSurfer number (N,): of the nearest warped label of the voxel's class."""
@@ -294,4 +342,4 @@ def _numbers(
             ~source, sampling=voxel_mm, return_distances=False, return_indices=True
         )
         numbers[wanted] = warped[tuple(axis[wanted] for axis in nearest)]
-    return numbers[inside]
+    return np.asarray(numbers[inside])

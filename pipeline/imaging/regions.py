@@ -74,12 +74,12 @@ def label_fractions(
     """
     numbers = np.unique(labels.data)
     numbers = numbers[numbers != 0]
-    rows = np.full(int(numbers.max(initial=0)) + 1, -1, np.int32)
+    rows: IntArray = np.full(int(numbers.max(initial=0)) + 1, -1, np.int32)
     rows[numbers] = np.arange(numbers.size)
     voxel = np.linalg.inv(labels.affine) @ grid2labels_xfm @ grid.affine
     box = _labelled_box(labels, grid.shape, np.linalg.inv(voxel))
     index = np.stack(np.meshgrid(*box, indexing="ij"), axis=-1).reshape(-1, 3).astype(np.float32)
-    flat = np.ravel_multi_index(tuple(index.astype(np.int64).T), grid.shape)
+    flat: IntArray = np.asarray(np.ravel_multi_index(tuple(index.astype(np.int64).T), grid.shape))
     shape = (numbers.size, int(np.prod(grid.shape)))
     total = sparse.csr_array(shape, dtype=np.float64)
     share = 1 / supersampling**3
@@ -87,7 +87,8 @@ def label_fractions(
         point = apply_affine(voxel, index + offset)
         value = _nearest(labels.data, point)
         hit = value != 0
-        entries = (np.full(int(hit.sum()), share), (rows[value[hit]], flat[hit]))
+        row: IntArray = rows[value[hit]]
+        entries = (np.full(row.size, share), (row, flat[hit]))
         total += sparse.coo_array(entries, shape=shape).tocsr()
     return LabelFractions(tuple(numbers.tolist()), total, grid.shape, grid.voxel_volume_mm3)
 
@@ -309,6 +310,6 @@ def _nearest(data: IntArray, voxel: FloatArray) -> IntArray:
     """Values (N,) at the voxels that points (N, 3) fall into; 0 outside."""
     index = np.floor(voxel + 0.5).astype(np.int64)
     inside = np.all((index >= 0) & (index < data.shape), axis=1)
-    value = np.zeros(len(index), data.dtype)
+    value: IntArray = np.zeros(len(index), data.dtype)
     value[inside] = data[tuple(index[inside].T)]
     return value

@@ -50,7 +50,7 @@ def resample_through_field(
     dtype = moving.data.dtype if order == 0 else np.dtype(np.float32)
     result = np.empty(shape, dtype)
     source = moving.data
-    if order == 0 and dtype == bool:
+    if order == 0 and np.issubdtype(dtype, np.bool_):
         source = source.astype(np.uint8)
     # slab by slab, so that coordinates never weigh more than a few megabytes
     for start in range(0, shape[0], _SLAB):
@@ -58,8 +58,12 @@ def resample_through_field(
         points = field_targets_mm(field, shape, affine, slab)
         voxels = _apply(to_voxel, points)
         result[slab] = ndimage.map_coordinates(
-            source, voxels, order=order, mode="constant", cval=0.0, output=None if order == 0
-            else np.float32,
+            source,
+            voxels,
+            order=order,
+            mode="constant",
+            cval=0.0,
+            output=None if order == 0 else np.float32,
         )
     return Volume(result, affine)
 
@@ -100,7 +104,10 @@ def displacement_at(field: Field, points_mm: NDArray[np.float32]) -> NDArray[np.
     return np.stack(
         [
             ndimage.map_coordinates(
-                field.displacement_mm[..., axis], voxels, order=1, mode="nearest",
+                field.displacement_mm[..., axis],
+                voxels,
+                order=1,
+                mode="nearest",
                 output=np.float32,
             )
             for axis in range(3)
@@ -167,7 +174,8 @@ def jacobian_determinant(field: Field) -> NDArray[np.float32]:
     to_grid = np.linalg.inv(field.affine[:3, :3]).astype(np.float32)
     jacobian = np.empty((*field.shape, 3, 3), np.float32)
     for axis in range(3):
-        per_voxel = np.stack(np.gradient(field.displacement_mm[..., axis]), axis=-1)
+        component = field.displacement_mm[..., axis]
+        per_voxel = np.stack([np.gradient(component, axis=a) for a in range(3)], axis=-1)
         jacobian[..., axis, :] = per_voxel @ to_grid
         jacobian[..., axis, axis] += 1
     return np.asarray(np.linalg.det(jacobian))

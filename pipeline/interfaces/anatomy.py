@@ -1,4 +1,4 @@
-"""Nodes that turn a T1w into tissues, labels and the way to MNI152 space."""
+"""Nodes that find the brain in a T1w, its tissues, its way to MNI space and its labels."""
 
 from __future__ import annotations
 
@@ -7,64 +7,53 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from nipype.interfaces.base import (
-    BaseInterfaceInputSpec,
-    File,
-    SimpleInterface,
-    TraitedSpec,
-)
+from nipype.interfaces.base import BaseInterfaceInputSpec, File, SimpleInterface, TraitedSpec
 
-from pipeline.core.errors import DataError
 from pipeline.core.volume import Volume
 from pipeline.imaging.atlas_alignment import align_atlas
 from pipeline.imaging.bias import correct_bias
 from pipeline.imaging.brain import locate_brain, refine_brain_mask, rough_brain_mask
-from pipeline.imaging.itk import Field
-from pipeline.imaging.labelling import Labelling, label_brain
+from pipeline.imaging.labelling import TissueShares, label_brain, tissue_shares, warp_atlas
 from pipeline.imaging.normalisation import normalise
-from pipeline.imaging.warp import resample_through_field
 from pipeline.io.atlas import load_atlas, load_template
 from pipeline.io.images import read_labels, read_volume, write_volume
 from pipeline.io.tables import read_json, write_json
+from pipeline.io.transforms import read_itk_transform, write_itk_transform
 from pipeline.io.warps import read_field, write_field
 
 
-class _T1wInputSpec(BaseInterfaceInputSpec):  # type: ignore[misc]
-    t1w = File(exists=True, mandatory=True, desc="T1w as in the data set")
+class _FindBrainInputSpec(BaseInterfaceInputSpec):  # type: ignore[misc]
+    t1w = File(exists=True, mandatory=True, desc="T1w image, whole head or stripped")
 
 
-class _ExtractBrainOutputSpec(TraitedSpec):  # type: ignore[misc]
+class _FindBrainOutputSpec(TraitedSpec):  # type: ignore[misc]
     t1w_preproc = File(exists=True, desc="bias-corrected T1w")
-    brain_mask = File(exists=True, desc="brain with its fluid")
-    location = File(exists=True, desc="affine, template to T1w points, text")
-    quality = File(exists=True, desc="evenness and volume, JSON")
+    brain_mask = File(exists=True, desc="brain, 0 and 1")
+    mni2t1w_affine = File(exists=True, desc="affine, points of MNI space to points of the T1w")
+    quality = File(exists=True, desc="JSON")
 
 
-class ExtractBrain(SimpleInterface):  # type: ignore[misc]
-    """Find the brain, even out its intensities, follow its edge."""
+class FindBrain(SimpleInterface):  # type: ignore[misc]
+    """Bias-corrected T1w and its brain mask."""
 
-    input_spec, output_spec = _T1wInputSpec, _ExtractBrainOutputSpec
+    input_spec, output_spec = _FindBrainInputSpec, _FindBrainOutputSpec
 
     def _run_interface(self, runtime: Any) -> Any:
         folder, template = Path(runtime.cwd), load_template()
-        image = read_volume(self.inputs.t1w)
-        image = image.with_data(np.maximum(np.nan_to_num(image.data, posinf=0.0), 0))
-        try:
-            location = locate_brain(image, template)
-            rough = rough_brain_mask(image, template, location)
-            corrected = correct_bias(image, rough)
-            brain = refine_brain_mask(corrected.image, rough)
-        except (DataError, ValueError) as error:
-            raise DataError(f"{Path(self.inputs.t1w).name}: {error}") from error
-        np.savetxt(folder / "location.txt", location, fmt="%.17g")
+        t1w = read_volume(self.inputs.t1w)
+        t1w = t1w.with_data(np.nan_to_num(t1w.data, nan=0.0, posinf=0.0, neginf=0.0))
+        affine = locate_brain(t1w, template)
+        rough = rough_brain_mask(t1w, template, affine)
+        corrected = correct_bias(t1w, rough)
+        brain = refine_brain_mask(corrected.image, rough)
         quality = {
+            "BrainVolume_mL": np.count_nonzero(brain.data) * brain.voxel_volume_mm3 / 1e3,
             "BiasFieldRange_percent": corrected.range_percent,
-            "BrainVolume_mL": float(np.count_nonzero(brain.data)) * brain.voxel_volume_mm3 / 1e3,
         }
         self._results.update(
-            t1w_preproc=str(write_volume(folder / "t1w.nii.gz", corrected.image, np.float32)),
-            brain_mask=str(write_volume(folder / "brain.nii.gz", brain, np.uint8)),
-            location=str(folder / "location.txt"),
+            t1w_preproc=str(write_volume(folder / "t1w_preproc.nii.gz", corrected.image)),
+            brain_mask=str(write_volume(folder / "brain_mask.nii.gz", brain, np.uint8)),
+            mni2t1w_affine=str(write_itk_transform(folder / "mni2t1w_affine.txt", affine)),
             quality=str(write_json(folder / "brain.json", quality)),
         )
         return runtime
@@ -72,99 +61,137 @@ class ExtractBrain(SimpleInterface):  # type: ignore[misc]
 
 class _NormaliseInputSpec(BaseInterfaceInputSpec):  # type: ignore[misc]
     t1w_preproc = File(exists=True, mandatory=True, desc="bias-corrected T1w")
-    brain_mask = File(exists=True, mandatory=True, desc="its brain")
-    location = File(exists=True, mandatory=True, desc="affine to start from")
-    brain_quality = File(exists=True, mandatory=True, desc="figures so far, JSON")
+    brain_mask = File(exists=True, mandatory=True, desc="brain on the grid of the T1w")
+    mni2t1w_affine = File(exists=True, mandatory=True, desc="affine to start from")
 
 
 class _NormaliseOutputSpec(TraitedSpec):  # type: ignore[misc]
-    t1w2mni_xfm = File(exists=True, desc="field on the MNI grid, MNI to T1w points")
-    mni2t1w_xfm = File(exists=True, desc="field on a grid over the T1w, T1w to MNI points")
-    quality = File(exists=True, desc="the figures so far and those of the registration, JSON")
+    t1w2mni_xfm = File(exists=True, desc="displacements on MNI space that lead to the T1w")
+    mni2t1w_xfm = File(exists=True, desc="displacements on the T1w that lead to MNI space")
+    quality = File(exists=True, desc="JSON")
 
 
 class Normalise(SimpleInterface):  # type: ignore[misc]
-    """Affine and deformable registration to MNI152NLin2009cAsym, both ways."""
+    """Deformable registration of the brain to the template, both ways."""
 
     input_spec, output_spec = _NormaliseInputSpec, _NormaliseOutputSpec
 
     def _run_interface(self, runtime: Any) -> Any:
         folder = Path(runtime.cwd)
-        image, brain = read_volume(self.inputs.t1w_preproc), read_volume(self.inputs.brain_mask)
-        start = np.loadtxt(self.inputs.location)
-        found = normalise(image, brain, load_template(), start)
-        quality = read_json(self.inputs.brain_quality) | asdict(found.quality)
+        found = normalise(
+            read_volume(self.inputs.t1w_preproc),
+            read_volume(self.inputs.brain_mask),
+            load_template(),
+            read_itk_transform(self.inputs.mni2t1w_affine),
+        )
+        quality = {_QUALITY_KEYS[key]: value for key, value in asdict(found.quality).items()}
         self._results.update(
-            t1w2mni_xfm=str(write_field(folder / "t1w2mni.nii.gz", found.template2image)),
-            mni2t1w_xfm=str(write_field(folder / "mni2t1w.nii.gz", found.image2template)),
+            t1w2mni_xfm=str(write_field(folder / "t1w2mni_xfm.nii.gz", found.template2image)),
+            mni2t1w_xfm=str(write_field(folder / "mni2t1w_xfm.nii.gz", found.image2template)),
             quality=str(write_json(folder / "normalisation.json", quality)),
         )
         return runtime
 
 
+_QUALITY_KEYS = {
+    "correlation": "TemplateCorrelation",
+    "affine_volume_ratio": "BrainToTemplateVolume_ratio",
+    "jacobian_smallest": "JacobianSmallest",
+    "jacobian_largest": "JacobianLargest",
+    "inverse_error_mm_median": "InverseErrorMedian_mm",
+    "inverse_error_mm_p99": "InverseErrorP99_mm",
+}
+
+
 class _AlignAtlasOutputSpec(TraitedSpec):  # type: ignore[misc]
-    atlas = File(exists=True, desc="Desikan-Killiany labels in MNI152NLin2009cAsym")
+    atlas = File(exists=True, desc="FreeSurfer-numbered labels on the template's grid")
 
 
 class AlignAtlas(SimpleInterface):  # type: ignore[misc]
-    """Bring the atlas into the space of the template; the same for every brain."""
+    """Label atlas in the space of the template."""
 
     input_spec, output_spec = BaseInterfaceInputSpec, _AlignAtlasOutputSpec
 
     def _run_interface(self, runtime: Any) -> Any:
-        aligned = align_atlas(load_atlas(), load_template())
-        path = Path(runtime.cwd) / "atlas.nii.gz"
-        self._results["atlas"] = str(write_volume(path, aligned, np.int16))
+        atlas = align_atlas(load_atlas(), load_template())
+        self._results["atlas"] = str(
+            write_volume(Path(runtime.cwd) / "atlas.nii.gz", atlas, np.int16)
+        )
         return runtime
 
 
-class _LabelInputSpec(BaseInterfaceInputSpec):  # type: ignore[misc]
+class _ClassifyTissuesInputSpec(BaseInterfaceInputSpec):  # type: ignore[misc]
     t1w_preproc = File(exists=True, mandatory=True, desc="bias-corrected T1w")
-    brain_mask = File(exists=True, mandatory=True, desc="its brain")
-    mni2t1w_xfm = File(exists=True, mandatory=True, desc="field over the T1w, T1w to MNI points")
-    atlas = File(exists=True, mandatory=True, desc="labels in MNI152 space")
+    brain_mask = File(exists=True, mandatory=True, desc="brain on the grid of the T1w")
+    mni2t1w_xfm = File(exists=True, mandatory=True, desc="displacements on the T1w")
+    atlas = File(exists=True, mandatory=True, desc="labels in MNI space")
+    brain_quality = File(exists=True, mandatory=True, desc="JSON of FindBrain")
+    normalisation_quality = File(exists=True, mandatory=True, desc="JSON of Normalise")
 
 
-class _TissuesOutputSpec(TraitedSpec):  # type: ignore[misc]
+class _ClassifyTissuesOutputSpec(TraitedSpec):  # type: ignore[misc]
     gm_probseg = File(exists=True, desc="share of grey matter")
     wm_probseg = File(exists=True, desc="share of white matter")
     csf_probseg = File(exists=True, desc="share of cerebrospinal fluid")
+    quality = File(exists=True, desc="JSON, with what came before")
 
 
-class SegmentTissues(SimpleInterface):  # type: ignore[misc]
-    """Shares of grey matter, white matter and fluid in every voxel of the brain."""
+class ClassifyTissues(SimpleInterface):  # type: ignore[misc]
+    """Shares of grey matter, white matter and fluid."""
 
-    input_spec, output_spec = _LabelInputSpec, _TissuesOutputSpec
+    input_spec, output_spec = _ClassifyTissuesInputSpec, _ClassifyTissuesOutputSpec
 
     def _run_interface(self, runtime: Any) -> Any:
-        found, folder = _labelled(self.inputs), Path(runtime.cwd)
-        for name, share in (("gm", found.grey), ("wm", found.white), ("csf", found.fluid)):
-            path = write_volume(folder / f"{name}.nii.gz", share, np.float32)
-            self._results[f"{name}_probseg"] = str(path)
+        folder = Path(runtime.cwd)
+        t1w, brain, atlas = _brain_and_atlas(self.inputs)
+        shares = tissue_shares(t1w, brain, atlas)
+        quality = read_json(self.inputs.brain_quality)
+        quality |= read_json(self.inputs.normalisation_quality)
+        named = {"gm": shares.grey, "wm": shares.white, "csf": shares.fluid}
+        for tissue, share in named.items():
+            volume_ml = float(share.data.sum(dtype=float)) * share.voxel_volume_mm3 / 1e3
+            quality[f"{tissue.upper()}Volume_mL"] = volume_ml
+            path = write_volume(folder / f"{tissue}_probseg.nii.gz", share)
+            self._results[f"{tissue}_probseg"] = str(path)
+        self._results["quality"] = str(write_json(folder / "anatomy.json", quality))
         return runtime
 
 
-class _DsegOutputSpec(TraitedSpec):  # type: ignore[misc]
-    dseg = File(exists=True, desc="FreeSurfer-numbered labels")
+class _LabelBrainInputSpec(BaseInterfaceInputSpec):  # type: ignore[misc]
+    t1w_preproc = File(exists=True, mandatory=True, desc="bias-corrected T1w")
+    brain_mask = File(exists=True, mandatory=True, desc="brain on the grid of the T1w")
+    gm_probseg = File(exists=True, mandatory=True, desc="share of grey matter")
+    wm_probseg = File(exists=True, mandatory=True, desc="share of white matter")
+    csf_probseg = File(exists=True, mandatory=True, desc="share of cerebrospinal fluid")
+    mni2t1w_xfm = File(exists=True, mandatory=True, desc="displacements on the T1w")
+    atlas = File(exists=True, mandatory=True, desc="labels in MNI space")
+
+
+class _LabelBrainOutputSpec(TraitedSpec):  # type: ignore[misc]
+    dseg = File(exists=True, desc="FreeSurfer-numbered labels on the grid of the T1w")
 
 
 class LabelBrain(SimpleInterface):  # type: ignore[misc]
-    """FreeSurfer-numbered labels on the grid of the T1w."""
+    """FreeSurfer-numbered labels of the brain."""
 
-    input_spec, output_spec = _LabelInputSpec, _DsegOutputSpec
+    input_spec, output_spec = _LabelBrainInputSpec, _LabelBrainOutputSpec
 
     def _run_interface(self, runtime: Any) -> Any:
-        path = Path(runtime.cwd) / "dseg.nii.gz"
-        labels = _labelled(self.inputs).labels
-        self._results["dseg"] = str(write_volume(path, labels, np.int16))
+        t1w, brain, atlas = _brain_and_atlas(self.inputs)
+        shares = TissueShares(
+            grey=read_volume(self.inputs.gm_probseg),
+            white=read_volume(self.inputs.wm_probseg),
+            fluid=read_volume(self.inputs.csf_probseg),
+        )
+        labels = label_brain(t1w, brain, atlas, shares)
+        # numbers up to 2035: int16 is what most viewers and FreeSurfer's tools expect
+        path = write_volume(Path(runtime.cwd) / "dseg.nii.gz", labels, np.int16)
+        self._results["dseg"] = str(path)
         return runtime
 
 
-def _labelled(inputs: Any) -> Labelling:
-    image, brain = read_volume(inputs.t1w_preproc), read_volume(inputs.brain_mask)
-    field: Field = read_field(inputs.mni2t1w_xfm)
-    atlas: Volume = resample_through_field(read_labels(inputs.atlas), field, order=0, onto=image)
-    try:
-        return label_brain(image, brain.data > 0, atlas)
-    except ValueError as error:
-        raise DataError(f"labelling of the brain: {error}") from error
+def _brain_and_atlas(inputs: Any) -> tuple[Volume, Volume, Volume]:
+    """T1w, brain mask and atlas labels, all on the grid of the T1w."""
+    t1w, brain = read_volume(inputs.t1w_preproc), read_volume(inputs.brain_mask)
+    field = read_field(inputs.mni2t1w_xfm)
+    return t1w, brain, warp_atlas(read_labels(inputs.atlas), field, brain)

@@ -1,4 +1,4 @@
-"""Anatomy by the packages that come with petbind."""
+"""Anatomy by the packages that come with petbind: SimpleITK, greedy and a Bayesian labelling."""
 
 from __future__ import annotations
 
@@ -7,48 +7,59 @@ from typing import Any
 from nipype.pipeline import engine as pe
 
 from pipeline.config.schema import EmbeddedAnatomy, Resources
-from pipeline.interfaces.anatomy import AlignAtlas, ExtractBrain, Normalise, SegmentTissues
+from pipeline.interfaces.anatomy import ClassifyTissues, FindBrain, Normalise
+from workflows._atlas import atlas_node
 from workflows._graph import SharedNode, io_node
 from workflows.anatomy.contract import AnatomyInputs, AnatomyOutputs
 
 REQUIRES: tuple[str, ...] = ()
 METHODS = (
-    "The T1w was corrected for intensity non-uniformity (N4, SimpleITK) and registered to "
-    "MNI152NLin2009cAsym (greedy: affine by mutual information, deformable by local correlation), "
-    "which also gave its brain mask. Grey matter, white matter and fluid are the shares of a "
-    "Bayesian labelling with atlas priors and drifting class means."
+    "The T1w image was corrected for intensity non-uniformity (N4, SimpleITK), its brain found by "
+    "registration of the ICBM 2009c nonlinear asymmetric template and followed along its edge. "
+    "The brain was registered to that template (MNI152NLin2009cAsym) affinely by normalised "
+    "mutual information and deformably by local correlation at 2 mm (picsl-greedy). Shares of "
+    "grey matter, white matter and cerebrospinal fluid were estimated by a Gaussian mixture with "
+    "spatially varying means and priors of a warped atlas."
 )
 
 
 def init_embedded_anatomy_wf(
     options: EmbeddedAnatomy, resources: Resources, *, name: str = "anatomy_wf"
 ) -> Any:
-    """Brain, tissues and the way to MNI152 space; see `AnatomyInputs`."""
+    """Brain, tissues and MNI transform of a T1w by greedy and N4; see `AnatomyInputs`."""
     workflow = pe.Workflow(name=name)
     inputnode = io_node(AnatomyInputs, "inputnode")
     outputnode = io_node(AnatomyOutputs, "outputnode")
-    memory = min(2.5, resources.mem_gb)
-    extract_brain = SharedNode(ExtractBrain(), name="extract_brain", mem_gb=memory)
-    normalise = SharedNode(Normalise(), name="normalise", mem_gb=memory)
-    align_atlas = SharedNode(AlignAtlas(), name="align_atlas", mem_gb=memory, common=True)
-    segment_tissues = SharedNode(SegmentTissues(), name="segment_tissues", mem_gb=memory)
-    brain = [("t1w_preproc", "t1w_preproc"), ("brain_mask", "brain_mask")]
-    tissues = ("gm_probseg", "wm_probseg", "csf_probseg")
-    fields = ("t1w2mni_xfm", "mni2t1w_xfm", "quality")
+    find_brain = SharedNode(
+        FindBrain(), name="find_brain", mem_gb=min(1.5, resources.mem_gb), n_procs=1
+    )
+    normalise = SharedNode(
+        Normalise(), name="normalise", mem_gb=min(1.5, resources.mem_gb), n_procs=1
+    )
+    align_atlas = atlas_node()
+    tissues = SharedNode(
+        ClassifyTissues(), name="tissues", mem_gb=min(2.0, resources.mem_gb), n_procs=1
+    )
+    images = [("t1w_preproc", "t1w_preproc"), ("brain_mask", "brain_mask")]
+    shares = [(f"{tissue}_probseg", f"{tissue}_probseg") for tissue in ("gm", "wm", "csf")]
     workflow.connect(
         [
-            (inputnode, extract_brain, [("t1w", "t1w")]),
+            (inputnode, find_brain, [("t1w", "t1w")]),
+            (find_brain, normalise, [*images, ("mni2t1w_affine", "mni2t1w_affine")]),
+            (find_brain, tissues, [*images, ("quality", "brain_quality")]),
             (
-                extract_brain,
                 normalise,
-                [*brain, ("location", "location"), ("quality", "brain_quality")],
+                tissues,
+                [("mni2t1w_xfm", "mni2t1w_xfm"), ("quality", "normalisation_quality")],
             ),
-            (extract_brain, segment_tissues, list(brain)),
-            (normalise, segment_tissues, [("mni2t1w_xfm", "mni2t1w_xfm")]),
-            (align_atlas, segment_tissues, [("atlas", "atlas")]),
-            (extract_brain, outputnode, list(brain)),
-            (normalise, outputnode, [(port, port) for port in fields]),
-            (segment_tissues, outputnode, [(port, port) for port in tissues]),
+            (align_atlas, tissues, [("atlas", "atlas")]),
+            (find_brain, outputnode, images),
+            (
+                normalise,
+                outputnode,
+                [("t1w2mni_xfm", "t1w2mni_xfm"), ("mni2t1w_xfm", "mni2t1w_xfm")],
+            ),
+            (tissues, outputnode, [*shares, ("quality", "quality")]),
         ]
     )
     return workflow

@@ -1,4 +1,4 @@
-"""Step: labels in the T1w's space."""
+"""Step: FreeSurfer-numbered labels in the T1w's space."""
 
 from __future__ import annotations
 
@@ -18,5 +18,5 @@ BACKENDS: Mapping[str, Any] = {"embedded": embedded.init_embedded_parcellation_w
 def init_parcellation_wf(
     options: EmbeddedParcellation, resources: Resources, *, name: str = "parcellation_wf"
 ) -> Any:
-    """Labels by the backend the settings name."""
+    """FreeSurfer-numbered regions of the T1w.:Parcellation by the backend the settings name."""
     return BACKENDS[options.backend](options, resources, name=name)

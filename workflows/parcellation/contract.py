@@ -7,14 +7,20 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class ParcellationInputs:
-    """Ports of `inputnode`."""
+    """Ports of `inputnode`: outputs of the anatomy, see `AnatomyOutputs`."""
 
     t1w_preproc: str
-    """Bias-corrected T1w."""
+    """Bias-corrected T1w, (X, Y, Z)."""
     brain_mask: str
-    """Brain on its grid, 0 or 1."""
+    """Brain, on the grid of the T1w."""
+    gm_probseg: str
+    """Share of grey matter."""
+    wm_probseg: str
+    """Share of white matter."""
+    csf_probseg: str
+    """Share of cerebrospinal fluid."""
     mni2t1w_xfm: str
-    """Displacement field over the T1w; resamples MNI images onto the T1w."""
+    """Displacements over the T1w that lead to MNI152NLin2009cAsym."""
 
 
 @dataclass(frozen=True)
@@ -22,4 +28,4 @@ class ParcellationOutputs:
     """Ports of `outputnode`."""
 
     dseg: str
-    """FreeSurfer-numbered labels on the grid of the T1w."""
+    """FreeSurfer label numbers (aseg and Desikan-Killiany), on the grid of the T1w."""

@@ -1,4 +1,4 @@
-"""FreeSurfer-numbered labels from a warped atlas and the brain's own intensities."""
+"""Parcellation by atlas priors and the brain's own intensities."""
 
 from __future__ import annotations
 
@@ -7,33 +7,34 @@ from typing import Any
 from nipype.pipeline import engine as pe
 
 from pipeline.config.schema import EmbeddedParcellation, Resources
-from pipeline.interfaces.anatomy import AlignAtlas, LabelBrain
-from workflows._graph import SharedNode, io_node
+from pipeline.interfaces.anatomy import LabelBrain
+from workflows._atlas import atlas_node
+from workflows._graph import SharedNode, io_node, port_names
 from workflows.parcellation.contract import ParcellationInputs, ParcellationOutputs
 
 REQUIRES: tuple[str, ...] = ()
 METHODS = (
-    "Desikan-Killiany and subcortical labels with FreeSurfer's numbers were warped to the T1w; "
-    "the borders between structures were then decided by a Bayesian labelling of its intensities."
+    "The brain was labelled with FreeSurfer numbers: the Desikan-Killiany atlas of FreeSurfer's "
+    "average brain, warped to the T1w, served as prior of a Gaussian mixture over merged classes "
+    "with spatially varying means and a pull of neighbours; cortex is where grey matter holds the "
+    "larger share; parcel and side come from the nearest warped label."
 )
 
 
 def init_embedded_parcellation_wf(
     options: EmbeddedParcellation, resources: Resources, *, name: str = "parcellation_wf"
 ) -> Any:
-    """FreeSurfer-numbered labels; see `ParcellationInputs`."""
+    """FreeSurfer-numbered labels by a Bayesian labelling; see `ParcellationInputs`."""
     workflow = pe.Workflow(name=name)
     inputnode = io_node(ParcellationInputs, "inputnode")
     outputnode = io_node(ParcellationOutputs, "outputnode")
-    memory = min(2.5, resources.mem_gb)
-    align_atlas = SharedNode(AlignAtlas(), name="align_atlas", mem_gb=memory, common=True)
-    label_brain = SharedNode(LabelBrain(), name="label_brain", mem_gb=memory)
-    ports = ("t1w_preproc", "brain_mask", "mni2t1w_xfm")
+    align_atlas = atlas_node()
+    label = SharedNode(LabelBrain(), name="label", mem_gb=min(2.0, resources.mem_gb), n_procs=1)
     workflow.connect(
         [
-            (inputnode, label_brain, [(port, port) for port in ports]),
-            (align_atlas, label_brain, [("atlas", "atlas")]),
-            (label_brain, outputnode, [("dseg", "dseg")]),
+            (inputnode, label, [(port, port) for port in port_names(ParcellationInputs)]),
+            (align_atlas, label, [("atlas", "atlas")]),
+            (label, outputnode, [("dseg", "dseg")]),
         ]
     )
     return workflow
