@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from pipeline.core.timing import FrameTiming
 from pipeline.core.volume import FloatArray
 
-_SERIES_LIMIT = 0.02
+_SERIES_LIMIT = 0.3
 """Below this exponent the closed forms lose digits to cancellation and series take over."""
 
 
@@ -104,13 +104,13 @@ def _phi(x: FloatArray, decay: FloatArray) -> tuple[FloatArray, FloatArray, Floa
 
 
 def _series(x: FloatArray, order: int) -> FloatArray:
-    """Taylor series of phi around zero; seven terms are exact to 1e-16 below the limit."""
+    """Taylor series of phi around zero; twelve terms are exact to 1e-16 below the limit."""
     factorial = 1.0
     for n in range(2, order + 1):
         factorial *= n
     term = np.full_like(x, 1 / factorial)
     total = term.copy()
-    for n in range(1, 8):
+    for n in range(1, 13):
         term = -term * x / (order + n)
         total += term
     return total
