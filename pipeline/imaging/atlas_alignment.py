@@ -14,18 +14,19 @@ from scipy import ndimage
 
 from pipeline.core.labels import CORTEX_LABELS
 from pipeline.core.volume import Volume
+from pipeline.imaging.brain import distance_mm
 from pipeline.imaging.greedy import register_deformable
+from pipeline.imaging.labelling import warp_atlas
 from pipeline.imaging.warp import (
     coarse_grid,
     grid_points_mm,
     resample,
-    resample_through_field,
     smooth_and_resample,
 )
 
 _CEREBELLAR_CORTEX = (8, 47)
 _VERMIS = 172
-_VERMIS_HALF_WIDTH_MM = 6.0
+_VERMIS_HALF_WIDTH_MM = 5.0
 _FLUID = 0.24
 _INTENSITIES = {
     _FLUID: (4, 43, 5, 44, 14, 15, 24, 31, 63),
@@ -70,7 +71,8 @@ def align_atlas(atlas: Volume, template: Volume) -> Volume:
         fixed_mask=fixed.with_data(brain.astype(np.float32)),
         smoothing=_STIFF,
     )
-    return _with_vermis(resample_through_field(atlas, field, order=0, onto=template))
+    near_brain = template.with_data(template.data > 0)
+    return _with_vermis(warp_atlas(atlas, field, near_brain))
 
 
 def _with_vermis(labels: Volume) -> Volume:
@@ -81,11 +83,11 @@ def _with_vermis(labels: Volume) -> Volume:
 
 
 def _synthetic_t1w(labels: Volume) -> Volume:
-    image = np.zeros(labels.shape, np.float32)
+    level = np.zeros(int(labels.data.max()) + 1, np.float32)
+    for value, numbers in _INTENSITIES.items():
+        level[[number for number in numbers if number < level.size]] = value
+    image = level[labels.data]
     outside = labels.data == 0
-    distance = ndimage.distance_transform_edt(outside, sampling=labels.voxel_size_mm)
-    image[outside & (distance < _FLUID_MARGIN_MM)] = _FLUID
-    for level, numbers in _INTENSITIES.items():
-        image[np.isin(labels.data, numbers)] = level
+    image[outside & (distance_mm(outside, labels.voxel_size_mm) < _FLUID_MARGIN_MM)] = _FLUID
     # labels are crisp, the template is an average
     return labels.with_data(ndimage.gaussian_filter(image, 0.8 / labels.voxel_size_mm))

@@ -294,7 +294,7 @@ def distance_mm(mask: BoolArray, size_mm: FloatArray) -> NDArray[np.float32]:
     signed = sitk.SignedMaurerDistanceMap(
         outside, insideIsPositive=False, squaredDistance=False, useImageSpacing=True
     )
-    return np.maximum(sitk.GetArrayFromImage(signed).T, 0, dtype=np.float32)
+    return np.asarray(np.maximum(sitk.GetArrayFromImage(signed).T, 0), np.float32)
 
 
 def largest_piece(mask: BoolArray) -> BoolArray:
