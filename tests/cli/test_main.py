@@ -1,0 +1,285 @@
+"""The command line: exit codes, and what a person reads when something is wrong."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import pytest
+
+from pipeline import __version__
+from pipeline.cli import commands
+from pipeline.cli.main import main
+
+DONE, SOME_FAILED, WRONG_USE = 0, 1, 2
+
+SIDECAR = {
+    "Units": "Bq/mL",
+    "TracerName": "AZ10419369",
+    "TracerRadionuclide": "C11",
+    "InjectedRadioactivity": 400,
+    "InjectedRadioactivityUnits": "MBq",
+    "TimeZero": "10:00:00",
+    "ScanStart": 0,
+    "InjectionStart": 0,
+    "FrameTimesStart": [0, 10, 30],
+    "FrameDuration": [10, 20, 60],
+    "ImageDecayCorrected": True,
+    "ImageDecayCorrectionTime": 0,
+}
+
+
+@pytest.fixture(autouse=True)
+def _own_environment(monkeypatch):
+    # the command sets these for its process; here the process is everyone's
+    for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
+        monkeypatch.setenv(name, "1")
+    monkeypatch.setenv("ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS", "1")
+
+
+@pytest.fixture
+def bids_dir(tmp_path) -> Path:
+    """Two subjects of zeros, good enough to be surveyed."""
+    root = tmp_path / "bids"
+    root.mkdir()
+    write_json(root / "dataset_description.json", {"Name": "tiny", "BIDSVersion": "1.10.0"})
+    for subject in ("sub-01", "sub-02"):
+        write_zeros(root / subject / "anat" / f"{subject}_T1w.nii.gz", (4, 4, 4))
+        pet = root / subject / "pet" / f"{subject}_pet.nii.gz"
+        write_zeros(pet, (4, 4, 4, 3))
+        write_json(pet.with_name(f"{subject}_pet.json"), SIDECAR)
+    return root
+
+
+@pytest.fixture
+def out_dir(tmp_path) -> Path:
+    return tmp_path / "out"
+
+
+def write_zeros(path: Path, shape: tuple[int, ...]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    image = nib.Nifti1Image(np.zeros(shape, np.int16), np.diag([2.0, 2.0, 2.0, 1.0]))
+    image.header.set_xyzt_units("mm", "sec")
+    nib.save(image, path)
+
+
+def write_json(path: Path, content: dict) -> None:
+    path.write_text(json.dumps(content), encoding="utf-8")
+
+
+def break_timing(bids_dir: Path, subject: str) -> None:
+    sidecar = bids_dir / subject / "pet" / f"{subject}_pet.json"
+    write_json(sidecar, {k: v for k, v in SIDECAR.items() if k != "FrameTimesStart"})
+
+
+def tree(root: Path) -> dict[str, int]:
+    return {str(path): path.lstat().st_mtime_ns for path in [root, *sorted(root.rglob("*"))]}
+
+
+def refused(capsys, *words: str | Path) -> str:
+    """What a command that must be refused says on standard error."""
+    code = main([str(word) for word in words])
+    printed = capsys.readouterr()
+    assert code == WRONG_USE
+    assert printed.out == ""
+    assert printed.err.startswith("petbind: ")
+    assert "Traceback" not in printed.err
+    return printed.err
+
+
+def test_version(capsys):
+    with pytest.raises(SystemExit) as stopped:
+        main(["--version"])
+
+    assert stopped.value.code == DONE
+    assert capsys.readouterr().out == f"petbind {__version__}\n"
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        [],
+        ["bids", "out"],
+        ["bids", "out", "subject"],
+        ["check", "bids"],
+        ["check", "a", "b", "--n"],
+    ],
+)
+def test_words_that_make_no_command_are_wrong_use(words, capsys):
+    with pytest.raises(SystemExit) as stopped:
+        main(words)
+
+    assert stopped.value.code == WRONG_USE
+    assert "usage: petbind" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["BIDS", "OUT", "participant"],
+        ["BIDS", "OUT", "group", "--work-dir", "W", "--n-procs", "2"],
+        ["BIDS", "OUT", "participant", "--participant-label", "01", "sub-02", "--mem-gb", "4"],
+        ["BIDS", "OUT", "participant", "--set", "motion.backend=none", "--stop-on-first-crash"],
+        ["--n-procs", "2", "BIDS", "OUT", "participant"],
+        ["--config", "tiger2020", "BIDS", "OUT", "participant"],
+    ],
+)
+def test_bids_app_form_is_the_run_command(words, monkeypatch):
+    received = []
+    monkeypatch.setattr(commands, "run", lambda args: received.append(vars(args)) or DONE)
+
+    assert main(words) == main(["run", *words]) == DONE
+    assert received[0] == received[1]
+    assert received[0]["bids_dir"] == Path("BIDS")
+
+
+@pytest.mark.parametrize("command", [["run", "participant"], ["check"]])
+def test_missing_data_set(command, tmp_path, out_dir, capsys):
+    name, *level = command
+    message = refused(capsys, name, tmp_path / "nowhere", out_dir, *level)
+
+    assert str(tmp_path / "nowhere") in message
+    assert "no such folder" in message
+    assert not out_dir.exists()
+
+
+@pytest.mark.parametrize("level", ["participant", "group"])
+def test_results_never_go_into_the_raw_data(level, bids_dir, capsys):
+    before = tree(bids_dir)
+    # the same folder by another way
+    message = refused(capsys, bids_dir, bids_dir / "sub-01" / "..", level)
+
+    assert "name another folder" in message
+    assert tree(bids_dir) == before
+
+
+def test_unknown_participant_is_told_the_nearest(bids_dir, out_dir, capsys):
+    message = refused(capsys, bids_dir, out_dir, "participant", "--participant-label", "sub-021")
+
+    assert "sub-021: not in this data set; nearest: sub-02" in message
+    assert not out_dir.exists()
+
+
+@pytest.mark.parametrize(
+    ("override", "words"),
+    [
+        ("motion.bakend=none", ("motion", "bakend", "did you mean 'backend'?")),
+        ("resources.n_procs=0", ("resources.n_procs", "greater than or equal to 1")),
+        ("resources", ("--set resources: expected section.key=value",)),
+        ("motion.backend.deeper=1", ("motion",)),
+        ("regions.reference=[99999]", ("99999",)),
+    ],
+)
+def test_wrong_setting_is_named(override, words, bids_dir, out_dir, capsys):
+    message = refused(capsys, bids_dir, out_dir, "participant", "--set", override)
+
+    for word in words:
+        assert word in message
+    assert not out_dir.exists()
+
+
+def test_option_out_of_range_is_named(bids_dir, out_dir, capsys):
+    message = refused(capsys, bids_dir, out_dir, "participant", "--n-procs", "0")
+
+    assert "n_procs" in message
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (None, ("neither a file nor a study", "tiger2020")),
+        ("[motion\n", ("study.toml", "not a readable TOML file")),
+        ("[motoin]\nbackend = 'none'\n", ("study.toml", "motoin", "did you mean 'motion'?")),
+        ("[coregistration]\nsmoothing_fwhm_mm = -1\n", ("study.toml", "smoothing_fwhm_mm")),
+    ],
+)
+def test_wrong_settings_file_is_named(content, words, tmp_path, bids_dir, out_dir, capsys):
+    path = tmp_path / "study.toml"
+    if content is not None:
+        path.write_text(content, encoding="utf-8")
+    message = refused(capsys, bids_dir, out_dir, "participant", "--config", path)
+
+    for word in words:
+        assert word in message
+    assert not out_dir.exists()
+
+
+def test_check_lists_what_would_run_and_writes_nothing(bids_dir, out_dir, capsys):
+    before = tree(bids_dir.parent)
+
+    assert main(["check", str(bids_dir), str(out_dir)]) == DONE
+    printed = capsys.readouterr().out
+    assert "2 PET run(s) can be analysed, 0 cannot" in printed
+    assert "sub-01_T1w.nii.gz" in printed
+    assert tree(bids_dir.parent) == before
+
+
+def test_check_of_a_partly_broken_data_set(bids_dir, out_dir, capsys):
+    break_timing(bids_dir, "sub-02")
+    before = tree(bids_dir.parent)
+
+    assert main(["check", str(bids_dir), str(out_dir)]) == SOME_FAILED
+    printed = capsys.readouterr().out
+    assert "1 PET run(s) can be analysed, 1 cannot" in printed
+    assert "sub-02 cannot run" in printed
+    assert "sub-02_pet.json [FrameTimesStart]" in printed
+    assert tree(bids_dir.parent) == before
+
+
+def test_nothing_that_can_run_is_wrong_use(bids_dir, out_dir, capsys):
+    for subject in ("sub-01", "sub-02"):
+        break_timing(bids_dir, subject)
+
+    assert main(["check", str(bids_dir), str(out_dir)]) == WRONG_USE
+    capsys.readouterr()
+    message = refused(capsys, bids_dir, out_dir, "participant")
+    assert "sub-01 will not run" in message
+    assert "[FrameTimesStart]" in message
+    assert "no session can run" in message
+    assert not out_dir.exists()
+
+
+def test_group_without_results_says_what_to_run_first(bids_dir, out_dir, capsys):
+    message = refused(capsys, bids_dir, out_dir, "group")
+
+    assert "participant" in message
+    assert not out_dir.exists()
+    assert sorted(path.name for path in bids_dir.parent.iterdir()) == ["bids"]
+
+
+@pytest.mark.parametrize("level", ["participant", "group"])
+@pytest.mark.parametrize("place", ["out", "work"])
+def test_folder_that_cannot_be_made_is_named(place, level, bids_dir, tmp_path, capsys):
+    (tmp_path / "file").write_text("", encoding="utf-8")
+    out = tmp_path / "file" / "out" if place == "out" else tmp_path / "out"
+    work = tmp_path / "file" / "work" if place == "work" else tmp_path / "work"
+    if level == "group" and place == "work":
+        write_kinpar(out)
+    message = refused(capsys, bids_dir, out, level, "--work-dir", work)
+
+    assert str(tmp_path / "file") in message
+
+
+def write_kinpar(out_dir: Path) -> None:
+    """Enough for the group level to have something to begin with."""
+    for subject in ("sub-01", "sub-02"):
+        path = out_dir / subject / "pet" / f"{subject}_model-SRTM_kinpar.tsv"
+        path.parent.mkdir(parents=True)
+        path.write_text("name\tBPND\tBPND-se\tflag\nHIP\t1\t1\tn/a\n", encoding="utf-8")
+
+
+def test_simulate_refuses_a_folder_in_use(bids_dir, capsys):
+    before = tree(bids_dir)
+    message = refused(capsys, "simulate", bids_dir, "--frames", "short")
+
+    assert "not empty" in message
+    assert tree(bids_dir) == before
+
+
+def test_settings_can_be_shown_and_checked(capsys):
+    assert main(["config", "show", "--set", "motion.backend=none"]) == DONE
+    assert json.loads(capsys.readouterr().out)["motion"] == {"backend": "none"}
+    assert main(["config", "check", "--config", "tiger2020"]) == DONE
+    assert capsys.readouterr().out == "settings are valid\n"
