@@ -165,7 +165,7 @@ def test_unknown_participant_is_told_the_nearest(bids_dir, out_dir, capsys):
 @pytest.mark.parametrize(
     ("override", "words"),
     [
-        ("motion.bakend=none", ("motion", "bakend", "did you mean 'backend'?")),
+        ("motion.backends=none", ("motion", "backends", "did you mean 'backend'?")),
         ("resources.n_procs=0", ("resources.n_procs", "greater than or equal to 1")),
         ("resources", ("--set resources: expected section.key=value",)),
         ("motion.backend.deeper=1", ("motion",)),
