@@ -67,7 +67,7 @@ def session_results(scan: ScanInputs, bids_dir: Path, settings: Settings) -> Res
     fitted = _model_metadata(settings)
     regions = {"desc": REGIONS}
     outputs = {
-        "pet_preproc": _Output("pet_preproc", {}, {**motion, **images}),
+        "pet_preproc": _Output("pet_preproc", {}, {"SkullStripped": False, **motion, **images}),
         "petref": _Output("petref", {}, {"Description": "Duration-weighted mean", **images}),
         "motion_xfms": _Output("motion_xfm", {}, motion),
         "confounds": _Output("confounds", {}, {**motion, **_CONFOUND_COLUMNS}),
@@ -139,6 +139,7 @@ _MORPH_COLUMNS: dict[str, Any] = {
 def _region_metadata(settings: Settings) -> dict[str, Any]:
     regions = settings.regions
     return {
+        "SpatialReference": "petref",
         "Labels": {name: list(labels) for name, labels in regions.labels.items()},
         "MniShapes": {name: shape.model_dump() for name, shape in regions.mni.items()},
         "ReferenceRegion": regions.reference_name,
@@ -181,7 +182,6 @@ def _scan_metadata(scan: ScanInputs) -> dict[str, Any]:
         "BodyWeightUnits": "kg",
         "FrameTimesStart": list(scan.frame_start_s),
         "FrameDuration": list(scan.frame_duration_s),
-        "TimeZero": "InjectionStart",
         "ImageDecayCorrected": True,
         "ImageDecayCorrectionTime": 0,
     }

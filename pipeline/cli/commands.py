@@ -6,6 +6,7 @@ import argparse
 import json
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.table import Table
@@ -19,7 +20,25 @@ from pipeline.config.schema import Settings
 from pipeline.core.errors import ConfigError
 from pipeline.io.tables import read_json, write_json, write_table
 
+if TYPE_CHECKING:
+    from workflows.anatomical import Folders
+
 DONE, SOME_FAILED, WRONG_USE = 0, 1, 2
+
+_NOT_IN_BIDS_YET = """\
+*.html
+group
+logs/
+**/*_xfm.*
+**/*_mimap.*
+**/*_kinpar.*
+**/*_tacs.*
+**/*_morph.*
+**/*_petref.*
+**/*_timeseries.*
+**/*_space-petref_desc-regions_dseg.*
+"""
+"""Outputs whose names the released BIDS schema does not know."""
 
 
 def run(args: argparse.Namespace) -> int:
@@ -72,7 +91,7 @@ def config(args: argparse.Namespace) -> int:
 
 
 def _run_participants(args: argparse.Namespace, settings: Settings) -> int:
-    from pipeline.execution.run import Limits, run_graph
+    from pipeline.execution.run import Limits, make_folder, run_graph
     from workflows.cohort import init_cohort_wf
 
     plan = survey(args.bids_dir, _selection(args), settings.anatomy.t1w)
@@ -80,13 +99,15 @@ def _run_participants(args: argparse.Namespace, settings: Settings) -> int:
         for finding in findings:
             print(f"petbind: {label} will not run: {finding}", file=sys.stderr)
     _require_scans(plan)
+    make_folder(args.out_dir / "logs")
+    make_folder(_folders(args).work_dir)
     _describe_output(args.bids_dir, args.out_dir, settings)
     workflow = init_cohort_wf(plan, _folders(args), settings)
     resources = settings.resources
     failures = run_graph(
         workflow, Limits(resources.n_procs, resources.mem_gb, args.stop_on_first_crash)
     )
-    return _report_outcome(plan, failures, args.out_dir)
+    return _report_outcome(plan, failures, _folders(args))
 
 
 def _run_group(args: argparse.Namespace, settings: Settings) -> int:
@@ -105,7 +126,7 @@ def _run_group(args: argparse.Namespace, settings: Settings) -> int:
     return DONE
 
 
-def _report_outcome(plan: Plan, failures: list, out_dir: Path) -> int:  # type: ignore[type-arg]
+def _report_outcome(plan: Plan, failures: list, folders: Folders) -> int:  # type: ignore[type-arg]
     """Print and write which sessions are done, and where the others stopped."""
     import pandas as pd
 
@@ -120,7 +141,7 @@ def _report_outcome(plan: Plan, failures: list, out_dir: Path) -> int:  # type: 
                 "session": scan.label,
                 "state": "failed" if first else "done",
                 "node": first.step if first else "n/a",
-                "reason": " ".join(first.reason.split()) if first else "n/a",
+                "reason": _without_folders(first.reason, folders) if first else "n/a",
                 "crash_file": Path(first.crash_file).name if first else "n/a",
             }
         )
@@ -136,10 +157,16 @@ def _report_outcome(plan: Plan, failures: list, out_dir: Path) -> int:  # type: 
             }
         )
     table = pd.DataFrame(rows)
-    (out_dir / "logs").mkdir(parents=True, exist_ok=True)
-    write_table(out_dir / "logs" / "sessions.tsv", table)
+    write_table(folders.out_dir / "logs" / "sessions.tsv", table)
     _print_outcome(table)
     return DONE if (table["state"] == "done").all() else SOME_FAILED
+
+
+def _without_folders(reason: str, folders: Folders) -> str:
+    """A reason on one line, with files named from the data set's or the output's top."""
+    for folder in (folders.bids_dir, folders.out_dir, folders.work_dir):
+        reason = reason.replace(f"{folder.resolve()}/", "").replace(f"{folder}/", "")
+    return " ".join(reason.split())
 
 
 def _print_outcome(table) -> None:  # type: ignore[no-untyped-def]
@@ -155,12 +182,11 @@ def _print_outcome(table) -> None:  # type: ignore[no-untyped-def]
 
 def _describe_output(bids_dir: Path, out_dir: Path, settings: Settings) -> None:
     """Write `dataset_description.json` and the settings in force."""
-    out_dir.mkdir(parents=True, exist_ok=True)
     raw = bids_dir / "dataset_description.json"
     content = read_json(raw) if raw.is_file() else {}
     description = dataset_description(__version__, content, raw_link(bids_dir, out_dir))
     write_json(out_dir / "dataset_description.json", description)
-    (out_dir / "logs").mkdir(exist_ok=True)
+    (out_dir / ".bidsignore").write_text(_NOT_IN_BIDS_YET, encoding="utf-8")
     write_json(out_dir / "logs" / "settings.json", settings.model_dump(mode="json"))
 
 

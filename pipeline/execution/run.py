@@ -12,6 +12,7 @@ from nipype import config as nipype_config
 from nipype import logging as nipype_logging
 from nipype.pipeline.plugins import MultiProcPlugin
 
+from pipeline.core.errors import ConfigError
 from pipeline.execution.progress import Progress, row_name, step_name
 
 _OWN_ERROR = re.compile(r"pipeline\.core\.errors\.\w+: (.*)", re.DOTALL)
@@ -55,7 +56,9 @@ class _CollectingMultiProc(MultiProcPlugin):  # type: ignore[misc]
         self.failures: list[Failure] = []
 
     def _report_crash(self, node: Any, result: Any = None) -> str:
-        crash_file = str(super()._report_crash(node, result=result))
+        written = Path(super()._report_crash(node, result=result))
+        # Nipype puts the user's name into the file's; one name per node also keeps only the last
+        crash_file = str(written.replace(written.with_name(f"crash-{node.fullname}.txt")))
         trace = result.get("traceback", "") if isinstance(result, dict) else ""
         text = "".join(trace) if isinstance(trace, (list, tuple)) else str(trace)
         self.failures.append(Failure(node.fullname, explain(text), crash_file))
@@ -80,6 +83,20 @@ def explain(trace: str) -> str:
     return f"internal error, please report it: {last}"
 
 
+def make_folder(path: Path) -> None:
+    """Make a folder and those above it.
+
+    Raises
+    ------
+    ConfigError
+        If that cannot be done; the text names the folder.
+    """
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot make this folder ({error.strerror})") from error
+
+
 def run_graph(workflow: Any, limits: Limits) -> list[Failure]:
     """Run every node that can run; a failure stops only what depends on it.
 
@@ -96,7 +113,7 @@ def run_graph(workflow: Any, limits: Limits) -> list[Failure]:
         Empty if everything is done.
     """
     crash_dir = Path(workflow.base_dir) / "crash"
-    crash_dir.mkdir(parents=True, exist_ok=True)
+    make_folder(crash_dir)
     _configure(workflow, crash_dir, limits.stop_on_first_crash)
     names = [node.fullname for node in workflow._create_flat_graph().nodes()]
     visible = [
