@@ -86,8 +86,6 @@ _DRIFT_SIGMA_MM = 12.0
 _NEIGHBOUR_WEIGHT = 0.6
 _SMALLEST_SD = 0.03
 _FLOOR = 1e-4
-
-
 _CORTEX_LIKELY = 0.05
 _BOX_MARGIN_MM = 8.0
 
@@ -141,7 +139,7 @@ def tissue_shares(t1w: Volume, brain: Volume, atlas: Volume) -> TissueShares:
     """
     patch = _Patch.of(t1w, brain, atlas)
     posterior, means = patch.fit()
-    grey, white, fluid = _mixed_shares(patch.values, posterior, means)
+    grey, white, fluid = _mixed_shares(patch.values, patch.inside, posterior, means)
     return TissueShares(patch.full(grey), patch.full(white), patch.full(fluid))
 
 
@@ -296,27 +294,35 @@ def _softmax(logits: Float32) -> Float32:
 
 
 def _mixed_shares(
-    values: Float32, posterior: Float32, means: Float32
+    values: Float32, inside: BoolArray, posterior: Float32, means: Float32
 ) -> tuple[Float32, Float32, Float32]:
     """Shares of grey, white and fluid (N,) that make up every voxel.
 
     At the borders of the cortex a voxel is a mixture of the two tissues it lies between: its
     shares follow from where its intensity lies between their means. Elsewhere they are the
-    posterior of the tissue.
+    posterior of the tissue: in the depth of the white matter a dark voxel is noise.
     """
     grey = posterior[list(_GREY)].sum(axis=0)
     white = posterior[list(_WHITES)].sum(axis=0)
     fluid = posterior[list(_FLUIDS)].sum(axis=0)
-    grey_mean = means[_CORTEX]
-    cortical = posterior[[_CORTEX, _FLUID, _WHITE]].sum(axis=0) > 0.9
+    classes = np.argmax(posterior, axis=0)
+    touches_cortex = _touches(classes == _CORTEX, inside)
+    cortical = touches_cortex & (posterior[[_CORTEX, _FLUID, _WHITE]].sum(axis=0) > 0.9)
+    grey_mean, fluid_mean = means[_CORTEX], means[_FLUID]
     dark = cortical & (values < grey_mean)
-    fluid_mean = means[_FLUID]
     mixed = np.clip((values - fluid_mean) / (grey_mean - fluid_mean), 0, 1)
     grey[dark], fluid[dark], white[dark] = mixed[dark], 1 - mixed[dark], 0
-    bright = cortical & (values >= grey_mean)
+    bright = cortical & (values >= grey_mean) & _touches(classes == _WHITE, inside)
     mixed = np.clip((means[_WHITE] - values) / (means[_WHITE] - grey_mean), 0, 1)
     grey[bright], white[bright], fluid[bright] = mixed[bright], 1 - mixed[bright], 0
     return grey, white, fluid
+
+
+def _touches(chosen: BoolArray, inside: BoolArray) -> BoolArray:
+    """Voxels (N,) that are chosen (N,) or have a chosen one among their 26 neighbours."""
+    grid = np.zeros(inside.shape, np.uint8)
+    grid[inside] = chosen
+    return np.asarray(ndimage.maximum_filter(grid, 3, mode="constant")[inside] > 0)
 
 
 def _decide(posterior: Float32, grey: Float32, white: Float32, fluid: Float32) -> NDArray[np.intp]:

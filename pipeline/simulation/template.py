@@ -160,10 +160,11 @@ def _labels_of_side(atlas: IntArray, tissue: IntArray, spacing: FloatArray) -> I
     to_outer, outer = _nearest(atlas, _OUTER_GREY, spacing)
     to_deep, deep = _nearest(atlas, _DEEP_GREY, spacing)
     _, white = _nearest(atlas, _WHITE, spacing)
-    is_deep = to_deep < _DEEP_SHARE * to_outer
-    choices = (
-        np.where(to_fluid <= _FLUID_REACH_MM, fluid, CSF), np.where(is_deep, deep, outer), white
-    )  # fmt: skip
+    # between white matter and ventricle the template is as grey as cortex, and is none
+    is_wall = to_fluid < to_outer
+    is_deep = to_deep < np.where(is_wall, 1, _DEEP_SHARE) * to_outer
+    grey = np.where(is_deep, deep, np.where(is_wall, white, outer))
+    choices = (np.where(to_fluid <= _FLUID_REACH_MM, fluid, CSF), grey, white)
     return np.where(tissue < 0, 0, np.choose(np.maximum(tissue, 0), choices)).astype(np.int16)
 
 
