@@ -134,31 +134,35 @@ def compare(
 
 
 def _shown(table: pd.DataFrame) -> Table:
-    shown = Table(title="BPND: estimate / with true labels, motion and alignment (difference)")
-    shown.add_column("session")
-    for name in _REGIONS:
-        shown.add_column(name, justify="right")
-    shown.add_column("coreg. mm", justify="right")
-    shown.add_column("motion mm: mean, worst", justify="right")
-    for session, rows in table.groupby("session", sort=False):
-        first = rows.iloc[0]
-        cells = [
-            f"{r.BPND:.2f}/{r.BPND_attainable:.2f} ({r.difference_percent:+.1f} %)"
-            for r in rows.itertuples()
-        ]
-        motion = f"{first.motion_error_mm:.2f}, {first.motion_error_worst_mm:.2f}"
-        shown.add_row(str(session), *cells, f"{first.coregistration_error_mm:.2f}", motion)
-    shown.add_section()
-    mean = table["difference_percent"].abs().groupby(table["region"]).mean()
-    cells = [f"{mean[name]:.1f} %" for name in _REGIONS]
-    shown.add_row(
-        "mean |difference|", *cells, f"{_mean(table, 'coregistration_error_mm'):.2f}", ""
+    shown = Table(
+        title="BPND: estimate; truth, with true labels, motion and alignment; difference",
+        caption="alignment and motion: mean distance over the brain, mm",
+        box=None,
+        pad_edge=False,
     )
+    for heading in ("session", ""):
+        shown.add_column(heading, no_wrap=True)
+    for heading in (*_REGIONS, "alignment", "motion"):
+        shown.add_column(heading, justify="right")
+    for session, rows in table.groupby("session", sort=False):
+        of = rows.set_index("region")
+        first = rows.iloc[0]
+        errors = (f"{first.coregistration_error_mm:.2f}", f"{first.motion_error_mm:.2f}")
+        shown.add_row(str(session), "estimate", *_cells(of["BPND"], "{:.2f}"), *errors)
+        shown.add_row("", "truth", *_cells(of["BPND_attainable"], "{:.2f}"))
+        shown.add_row("", "%", *_cells(of["difference_percent"], "{:+.1f}"))
+        shown.add_row()
+    sessions = table.groupby("session").first()
+    errors = [
+        f"{sessions[f'{kind}_error_mm'].mean():.2f}" for kind in ("coregistration", "motion")
+    ]
+    mean = table["difference_percent"].abs().groupby(table["region"]).mean()
+    shown.add_row("mean", "|%|", *_cells(mean, "{:.1f}"), *means)
     return shown
 
 
-def _mean(table: pd.DataFrame, column: str) -> float:
-    return float(table[column].mean())
+def _cells(values: pd.Series, form: str) -> list[str]:
+    return [form.format(values[name]) for name in _REGIONS]
 
 
 def _print_effect(console: Console, out_dir: Path) -> None:

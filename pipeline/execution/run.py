@@ -10,9 +10,9 @@ from typing import Any
 
 from nipype import config as nipype_config
 from nipype import logging as nipype_logging
-from nipype.pipeline.plugins import MultiProcPlugin
 
 from pipeline.core.errors import ConfigError
+from pipeline.execution.multiproc import CollectingMultiProc
 from pipeline.execution.progress import Progress, row_name, step_name
 
 _OWN_ERROR = re.compile(r"pipeline\.core\.errors\.\w+: (.*)", re.DOTALL)
@@ -46,23 +46,6 @@ class Limits:
     n_procs: int
     mem_gb: float
     stop_on_first_crash: bool = False
-
-
-class _CollectingMultiProc(MultiProcPlugin):  # type: ignore[misc]
-    """Nipype's MultiProc that remembers what failed and why."""
-
-    def __init__(self, plugin_args: dict[str, Any]) -> None:
-        super().__init__(plugin_args=plugin_args)
-        self.failures: list[Failure] = []
-
-    def _report_crash(self, node: Any, result: Any = None) -> str:
-        written = Path(super()._report_crash(node, result=result))
-        # Nipype puts the user's name into the file's; one name per node also keeps only the last
-        crash_file = str(written.replace(written.with_name(f"crash-{node.fullname}.txt")))
-        trace = result.get("traceback", "") if isinstance(result, dict) else ""
-        text = "".join(trace) if isinstance(trace, (list, tuple)) else str(trace)
-        self.failures.append(Failure(node.fullname, explain(text), crash_file))
-        return crash_file
 
 
 def explain(trace: str) -> str:
@@ -120,7 +103,7 @@ def run_graph(workflow: Any, limits: Limits) -> list[Failure]:
         name for name in names if name.rsplit(".", 1)[-1] not in ("inputnode", "outputnode")
     ]
     with Progress(visible) as progress:
-        plugin = _CollectingMultiProc(
+        plugin = CollectingMultiProc(
             {
                 "n_procs": limits.n_procs,
                 "memory_gb": limits.mem_gb,
@@ -130,11 +113,17 @@ def run_graph(workflow: Any, limits: Limits) -> list[Failure]:
         )
         try:
             workflow.run(plugin=plugin)
+        except KeyboardInterrupt:
+            plugin.abort()
+            raise
         except RuntimeError:
             # Nipype raises at the end of a run with crashes; anything else is not ours to hide
-            if not plugin.failures:
+            if not plugin.crashes:
                 raise
-    return plugin.failures
+    return [
+        Failure(node.fullname, explain(trace), str(crash_file))
+        for node, trace, crash_file in plugin.crashes
+    ]
 
 
 def _configure(workflow: Any, crash_dir: Path, stop_on_first_crash: bool) -> None:

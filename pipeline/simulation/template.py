@@ -161,9 +161,8 @@ def _labels_of_side(atlas: IntArray, tissue: IntArray, spacing: FloatArray) -> I
     to_deep, deep = _nearest(atlas, _DEEP_GREY, spacing)
     _, white = _nearest(atlas, _WHITE, spacing)
     # between white matter and ventricle the template is as grey as cortex, and is none
-    is_wall = to_fluid < to_outer
-    is_deep = to_deep < np.where(is_wall, 1, _DEEP_SHARE) * to_outer
-    grey = np.where(is_deep, deep, np.where(is_wall, white, outer))
+    shallow = np.where(to_fluid < to_outer, white, outer)
+    grey = np.where(to_deep < _DEEP_SHARE * to_outer, deep, shallow)
     choices = (np.where(to_fluid <= _FLUID_REACH_MM, fluid, CSF), grey, white)
     return np.where(tissue < 0, 0, np.choose(np.maximum(tissue, 0), choices)).astype(np.int16)
 
