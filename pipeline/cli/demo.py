@@ -153,11 +153,9 @@ def _shown(table: pd.DataFrame) -> Table:
         shown.add_row("", "%", *_cells(of["difference_percent"], "{:+.1f}"))
         shown.add_row()
     sessions = table.groupby("session").first()
-    errors = [
-        f"{sessions[f'{kind}_error_mm'].mean():.2f}" for kind in ("coregistration", "motion")
-    ]
+    means = [sessions[f"{kind}_error_mm"].mean() for kind in ("coregistration", "motion")]
     mean = table["difference_percent"].abs().groupby(table["region"]).mean()
-    shown.add_row("mean", "|%|", *_cells(mean, "{:.1f}"), *means)
+    shown.add_row("mean", "|%|", *_cells(mean, "{:.1f}"), *map("{:.2f}".format, means))
     return shown
 
 
