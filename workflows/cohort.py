@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from nipype.pipeline import engine as pe
+from nipype.pipeline.engine.utils import generate_expanded_graph
 
 from pipeline import __version__
 from pipeline.bids.entities import parse_name
@@ -57,6 +58,17 @@ def parts_of(scan: ScanInputs) -> tuple[str, str]:
     """Names of the sub-workflows a session consists of: its anatomy and its own."""
     assert scan.t1w is not None  # noqa: S101  a planned scan has its T1w
     return _t1w_name(scan.t1w).removesuffix("_wf"), scan.label
+
+
+def step_edges(workflow: Any) -> list[tuple[str, str]]:
+    """Pairs of steps of a cohort of one session, named ``group.step``; the second waits."""
+    graph = generate_expanded_graph(workflow._create_flat_graph())
+    return [(_short_name(earlier), _short_name(later)) for earlier, later in graph.edges]
+
+
+def _short_name(node: Any) -> str:
+    _, _, *groups, step = node.fullname.split(".")
+    return ".".join([*(group.removesuffix("_wf") for group in groups), step])
 
 
 def _t1ws(scans: Sequence[ScanInputs]) -> list[Path]:

@@ -62,17 +62,21 @@ def check(args: argparse.Namespace) -> int:
 
 
 def graph(args: argparse.Namespace) -> int:
-    """Write the graph of the first session that would run."""
-    from workflows.cohort import init_cohort_wf
+    """Draw the graph of the first session that would run."""
+    from pipeline.execution.run import make_folder
+    from pipeline.reports.steps import steps_figure
+    from pipeline.reports.style import figure_bytes
+    from workflows.cohort import init_cohort_wf, step_edges
 
     settings = _settings(args)
     plan = survey(args.bids_dir, _selection(args), settings.anatomy.t1w)
     _require_scans(plan)
-    first = Plan(plan.scans[:1], (), (), ())
-    workflow = init_cohort_wf(first, _folders(args), settings)
-    args.out_dir.mkdir(parents=True, exist_ok=True)
-    path = args.out_dir / f"{plan.scans[0].label}_graph.dot"
-    workflow.write_graph(dotfilename=str(path), graph2use="colored", format="dot")
+    first = plan.scans[0]
+    workflow = init_cohort_wf(Plan((first,), (), (), ()), _folders(args), settings)
+    make_folder(args.out_dir)
+    path = args.out_dir / f"{first.label}_graph.svg"
+    figure = steps_figure(f"{first.label}: what waits for what", step_edges(workflow))
+    path.write_bytes(figure_bytes(figure, "svg"))
     print(path)
     return DONE
 

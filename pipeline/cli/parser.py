@@ -51,7 +51,7 @@ def _add_check(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
 
 
 def _add_graph(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    graph = commands.add_parser("graph", help="the graph of a session as a DOT file")
+    graph = commands.add_parser("graph", help="draw the graph of a session, as SVG")
     _add_folders(graph)
     _add_selection(graph)
     _add_settings(graph)

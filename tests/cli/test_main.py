@@ -228,6 +228,17 @@ def test_check_of_a_partly_broken_data_set(bids_dir, out_dir, capsys):
     assert tree(bids_dir.parent) == before
 
 
+def test_graph_is_drawn_with_every_step(bids_dir, out_dir, capsys):
+    assert main(["graph", str(bids_dir), str(out_dir)]) == DONE
+    path = out_dir / "sub-01_graph.svg"
+    assert capsys.readouterr().out.strip() == str(path)
+    drawn = path.read_text(encoding="utf-8")
+    # a box for each of 17 steps, and no step without an arrow
+    assert drawn.count('id="patch_') >= 17 + 16
+    # and nothing of the machine
+    assert str(bids_dir.parent) not in drawn
+
+
 def test_nothing_that_can_run_is_wrong_use(bids_dir, out_dir, capsys):
     for subject in ("sub-01", "sub-02"):
         break_timing(bids_dir, subject)
