@@ -30,7 +30,7 @@ def paired_table(pairs: pd.DataFrame) -> pd.DataFrame:
 
 
 def interaction_table(pairs: pd.DataFrame) -> pd.DataFrame:
-    """Group x time interaction, one row per region; of the first two groups by name.
+    """Group x time interaction, one row per region.
 
     Parameters
     ----------

@@ -162,8 +162,12 @@ def _paired(report: GroupReport) -> Section | None:
 
 
 def _interaction(report: GroupReport) -> Section | None:
-    if report.interaction.empty:
+    if report.pairs.empty:
         return None
+    if report.interaction.empty:
+        found = report.pairs["group"].nunique()
+        text = f"Not tested: it needs exactly two groups, and participants.tsv names {found}."
+        return Section("interaction", "Group × time", text=[text])
     names = report.interaction.iloc[0]
     heads = [
         *_division_heads(report.interaction),

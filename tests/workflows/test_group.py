@@ -114,3 +114,13 @@ def test_one_group_and_no_sessions_still_give_a_page(study, tmp_path):
     out = run(study, tmp_path, group_column=None, sessions=())
     assert "sessions not compared" in (out / "group.html").read_text()
     assert read_table(out / "group/group_desc-pairedttest_stats.tsv").empty
+
+
+def test_three_groups_are_told_why_there_is_no_interaction(study, tmp_path):
+    raw, _ = study
+    people = read_table(raw / "participants.tsv")
+    people.loc[0, "group"] = "waiting list"
+    write_table(raw / "participants.tsv", people)
+    out = run(study, tmp_path)
+    assert read_table(out / "group/group_desc-interaction_stats.tsv").empty
+    assert "exactly two groups, and participants.tsv names 3" in (out / "group.html").read_text()
