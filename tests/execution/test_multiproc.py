@@ -60,7 +60,9 @@ def test_a_killed_process_fails_its_own_session_only(tmp_path):
 
 
 _SCRIPT = """
-import importlib.util, pathlib, sys
+import importlib.util, pathlib, signal, sys
+# a run in the background inherits that Ctrl-C is ignored
+signal.signal(signal.SIGINT, signal.default_int_handler)
 spec = importlib.util.spec_from_file_location("lives", sys.argv[1])
 lives = importlib.util.module_from_spec(spec)
 sys.modules["lives"] = lives
