@@ -199,7 +199,10 @@ def _anatomy(report: SessionReport) -> Section | None:
             )
         )
     volumes = {name: f"{ml:.0f}" for name, ml in report.tissues.volumes_ml.items()}
-    quality = facts(report.anatomy_quality)
+    # measured on the images above, whichever backend made them: not a second time as its own words
+    quality = facts(
+        {k: v for k, v in report.anatomy_quality.items() if not k.endswith("Volume_mL")}
+    )
     return Section("anatomy", "Anatomy", figures=figures, facts=volumes | quality)
 
 
