@@ -381,8 +381,8 @@ the head in PET (from-T1w_to-pet), its motion in every frame, kinetic parameters
 curves of every label, and all options in simulation.json.
 
 What to know. All labels of a region have one and the same binding. Heads are one template
-(ICBM 2009a), deformed: they differ less than people do, and their cortex is thicker. Labels are those
-of the Desikan-Killiany atlas, as in petbind's own parcellation, which flatters the latter. The
-dorsal brain stem is an ellipsoid at MNI (0, -30, -11), an assumption. Frames are blurred and noisy
-means of true activity: there is no attenuation, scatter, or motion within a frame.
+(ICBM 2009a), deformed: they differ less than people do, and their cortex is thicker. Labels are
+those of the Desikan-Killiany atlas, as in petbind's own parcellation, which flatters the latter.
+The dorsal brain stem is an ellipsoid at MNI (0, -30, -11), an assumption. Frames are blurred and
+noisy means of true activity: there is no attenuation, scatter, or motion within a frame.
 """
