@@ -44,6 +44,7 @@ _FLUID = (4, 43, 5, 44, 14, 15, 31, 63)
 _LEFT = tuple(n for n, name in LABEL_NAMES.items() if name.startswith(("Left-", "ctx-lh-")))
 _RIGHT = tuple(n for n, name in LABEL_NAMES.items() if name.startswith(("Right-", "ctx-rh-")))
 _FLUID_REACH_MM = 3.0
+_WALL_MM = 2.0
 _PAD_MM = 30.0
 _NECK_CENTRE_MM, _NECK_RADII_MM, _NECK_TOP_MM = (0.0, -38.0), (52.0, 62.0), -48.0
 
@@ -160,9 +161,12 @@ def _labels_of_side(atlas: IntArray, tissue: IntArray, spacing: FloatArray) -> I
     to_outer, outer = _nearest(atlas, _OUTER_GREY, spacing)
     to_deep, deep = _nearest(atlas, _DEEP_GREY, spacing)
     _, white = _nearest(atlas, _WHITE, spacing)
+    to_structure, structure = _nearest(atlas, _DEEP, spacing)
     # between white matter and ventricle the template is as grey as cortex, and is none
-    shallow = np.where(to_fluid < to_outer, white, outer)
+    is_wall = to_fluid < to_outer
+    shallow = np.where(is_wall, white, outer)
     grey = np.where(to_deep < _DEEP_SHARE * to_outer, deep, shallow)
+    grey = np.where(is_wall & (to_structure <= _WALL_MM), structure, grey)
     choices = (np.where(to_fluid <= _FLUID_REACH_MM, fluid, CSF), grey, white)
     return np.where(tissue < 0, 0, np.choose(np.maximum(tissue, 0), choices)).astype(np.int16)
 
