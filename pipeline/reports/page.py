@@ -177,7 +177,7 @@ def readable_key(key: str) -> str:
     >>> readable_key("brain_volume_ml"), readable_key("ReferenceRegion")
     ('Brain volume (mL)', 'Reference region')
     """
-    spaced = re.sub(r"(?<=[a-z])(?=[A-Z][a-z])", " ", key).replace("_", " ")
+    spaced = re.sub(r"(?<=[a-z])(?=[A-Z][a-z0-9])", " ", key).replace("_", " ")
     words = [_ACRONYMS.get(word.lower(), word.lower()) for word in spaced.split()]
     if len(words) > 1 and words[-1] in _UNIT_ENDINGS:
         words[-1] = f"({_UNIT_ENDINGS[words[-1]]})"
