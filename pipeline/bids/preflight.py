@@ -96,6 +96,28 @@ def survey(bids_dir: Path, selection: Selection | None = None, t1w_rule: str = "
     return Plan(tuple(scans), once, tuple(blocked.items()), tuple(noted))
 
 
+def missing_group_column(bids_dir: Path, column: str) -> Finding | None:
+    """What the group level will miss in participants.tsv; only its first line is read.
+
+    Nothing is missing where `column` is empty, for a study of one group.
+    """
+    name = "participants.tsv"
+    if not column:
+        return None
+    step = f"add it before petbind {bids_dir.name} OUT group, or set group.group_column"
+    try:
+        with (bids_dir / name).open(encoding="utf-8-sig") as file:
+            columns = file.readline().rstrip("\r\n").split("\t")
+    except FileNotFoundError:
+        return Finding("note", name, column, "no such file, so nobody has a group", step)
+    except (OSError, UnicodeDecodeError) as error:
+        return Finding("warning", name, None, f"not readable ({error})", "mend it")
+    if column in columns:
+        return None
+    message = f"no such column; found {', '.join(columns)}"
+    return Finding("note", name, column, message, step)
+
+
 def _list_pet(dataset: Dataset) -> tuple[list[BidsFile], list[Finding]]:
     """PET runs with names BIDS allows, and a finding for every other image among them."""
     pets, findings = [], []

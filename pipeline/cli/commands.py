@@ -14,7 +14,7 @@ from rich.table import Table
 from pipeline import __version__
 from pipeline.bids.dataset import Selection
 from pipeline.bids.derivatives import dataset_description, raw_link
-from pipeline.bids.preflight import Plan, render_plan, survey
+from pipeline.bids.preflight import Plan, missing_group_column, render_plan, survey
 from pipeline.config.load import load_settings
 from pipeline.config.schema import Settings
 from pipeline.core.errors import ConfigError
@@ -56,6 +56,8 @@ def check(args: argparse.Namespace) -> int:
     _check_folders(args.bids_dir, args.out_dir)
     plan = survey(args.bids_dir, _selection(args), settings.anatomy.t1w)
     print(render_plan(plan))
+    if missing := missing_group_column(args.bids_dir, settings.group.group_column):
+        print(f"{missing}\n")
     if not plan.scans:
         return WRONG_USE
     return SOME_FAILED if plan.blocked else DONE
@@ -163,6 +165,7 @@ def _report_outcome(plan: Plan, failures: list, folders: Folders) -> int:  # typ
     table = pd.DataFrame(rows)
     write_table(folders.out_dir / "logs" / "sessions.tsv", table)
     _print_outcome(table)
+    print(f"results and pages: {folders.out_dir}")
     return DONE if (table["state"] == "done").all() else SOME_FAILED
 
 
@@ -222,8 +225,13 @@ def _folders(args: argparse.Namespace):  # type: ignore[no-untyped-def]
 
 
 def _check_folders(bids_dir: Path, out_dir: Path) -> None:
-    if bids_dir.resolve() == out_dir.resolve():
-        raise ConfigError(f"{out_dir}: results would mix with the raw data; name another folder")
+    """Refuse an output that would lie among raw data: anywhere in them but `derivatives`."""
+    raw, out = bids_dir.resolve(), out_dir.resolve()
+    if out.is_relative_to(raw) and out.relative_to(raw).parts[:1] != ("derivatives",):
+        raise ConfigError(
+            f"{out_dir}: results would mix with the raw data; name a folder outside {bids_dir}, "
+            f"or {bids_dir / 'derivatives' / 'petbind'}"
+        )
 
 
 def _require_scans(plan: Plan) -> None:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import difflib
 import logging
 import os
 import sys
 from collections.abc import Sequence
 from importlib import import_module
+from pathlib import Path
 
 from pipeline.core.errors import PetbindError
 
@@ -31,10 +33,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for variable in _THREAD_VARIABLES:
         os.environ.setdefault(variable, "1")
     os.environ.setdefault("ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS", "1")
-    from pipeline.cli.parser import build_parser
+    from pipeline.cli.parser import build_parser, parse
 
     words = list(sys.argv[1:] if arguments is None else arguments)
-    args = build_parser().parse_args(_with_command(words))
+    args = parse(build_parser(), _with_command(words))
     logging.basicConfig(format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
     logging.getLogger("petbind").setLevel(logging.INFO)
     try:
@@ -50,9 +52,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _with_command(words: list[str]) -> list[str]:
     """The BIDS-App form `petbind BIDS OUT LEVEL` with its command in front."""
     first = next((word for word in words if not word.startswith("-")), None)
-    if first is None or first in _COMMANDS:
+    if first is None or first in _COMMANDS or (_meant(first) and not Path(first).exists()):
         return words
     return ["run", *words]
+
+
+def _meant(word: str) -> bool:
+    """Whether a word that is no command is one but for a slip; argparse then says which."""
+    return bool(difflib.get_close_matches(word, _COMMANDS, n=1, cutoff=0.75))
 
 
 def _dispatch(args: argparse.Namespace) -> int:

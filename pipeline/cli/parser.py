@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import difflib
 from pathlib import Path
 
 from pipeline import __version__
@@ -26,6 +27,27 @@ def build_parser() -> argparse.ArgumentParser:
     _add_demo(commands)
     _add_config(commands)
     return parser
+
+
+def parse(parser: argparse.ArgumentParser, words: list[str]) -> argparse.Namespace:
+    """Arguments of a command; what it does not know is told with its own usage.
+
+    argparse itself would show the usage of the whole program, which lists no options.
+    """
+    args, unknown = parser.parse_known_args(words)
+    if unknown:
+        command = _commands_of(parser)[args.command]
+        known = [name for action in command._actions for name in action.option_strings]
+        near = difflib.get_close_matches(unknown[0].partition("=")[0], known, n=1)
+        command.error(
+            f"not understood: {' '.join(unknown)}" + (f"; did you mean {near[0]}?" if near else "")
+        )
+    return args
+
+
+def _commands_of(parser: argparse.ArgumentParser) -> dict[str, argparse.ArgumentParser]:
+    actions = (a for a in parser._actions if isinstance(a, argparse._SubParsersAction))
+    return dict(next(actions).choices)
 
 
 def _add_run(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:

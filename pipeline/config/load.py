@@ -94,12 +94,26 @@ def _explain(error: ValidationError, source: str) -> str:
     problems = error.errors(include_url=False)
     lines = [f"{source}: {len(problems)} problem(s)"]
     for problem in problems:
-        where = ".".join(str(part) for part in problem["loc"])
+        where = ".".join(_written_place(problem["loc"]))
         message = problem["msg"].removeprefix("Value error, ")
+        if problem["type"] == "union_tag_invalid":
+            told = problem["ctx"]
+            where += "." + told["discriminator"].strip("'")
+            message = f"'{told['tag']}' is not one of {told['expected_tags']}"
         if problem["type"] in ("extra_forbidden", "unexpected_keyword_argument"):
             message = "no such setting" + _nearest(problem["loc"])
         lines.append(f"  {where}: {message}")
     return "\n".join(lines)
+
+
+def _written_place(location: tuple[int | str, ...]) -> list[str]:
+    """A place in the settings as people write it: without the backend that was chosen there."""
+    steps = {"motion", "coregistration"}
+    return [
+        str(part)
+        for i, part in enumerate(location)
+        if not (i == 1 and location[0] in steps and len(location) > 2)
+    ]
 
 
 def _nearest(location: tuple[int | str, ...]) -> str:

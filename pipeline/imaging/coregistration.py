@@ -19,6 +19,8 @@ _MARGIN_MM = 8.0
 _COARSE = RigidSearch(shrink=(1,), smoothing_mm=(2.0,), first_step_mm=4.0)
 _FINE = RigidSearch(shrink=(2, 1), smoothing_mm=(1.0, 0.0), first_step_mm=1.0, bins=48)
 
+_AGREEMENT = 0.01
+
 
 @dataclass(frozen=True, eq=False)
 class PetOnT1w:
@@ -34,6 +36,12 @@ class PetOnT1w:
     """The start that won."""
     shift_mm: float
     """Mean way of the brain's voxels from where the headers put them."""
+
+    @property
+    def starts_that_agree(self) -> int:
+        """Starts whose score is within a per cent of the best: one alone may be an accident."""
+        scores = np.array(list(self.start_scores.values()))
+        return int(np.count_nonzero(scores >= (1 - _AGREEMENT) * np.nanmax(scores)))
 
 
 def coregister(

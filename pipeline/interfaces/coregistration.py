@@ -46,10 +46,9 @@ class Coregister(SimpleInterface):  # type: ignore[misc]
         except ValueError as error:
             raise DataError(f"coregistration of PET and T1w: {error}") from error
         quality = {
-            "MutualInformation": found.mutual_information,
-            "Start": found.start,
-            "StartScores": found.start_scores,
+            "StartsThatAgree": f"{found.starts_that_agree} of {len(found.start_scores)}",
             "ShiftFromHeaders_mm": found.shift_mm,
+            "MutualInformation": found.mutual_information,
         }
         self._results.update(_write(Path(runtime.cwd), found.petref2t1w_xfm, quality))
         return runtime

@@ -46,6 +46,8 @@ from pipeline.reports.style import UNITS, Colour, as_hex, data_uri, distinct_col
 
 _PARAMETERS = {"BPND": ".2f", "R1": ".2f", "k2": ".3f", "k2a": ".3f"}
 _MOST_CARDS = 8
+_LARGE_STEP_MM = 3.0
+"""Mean shift of the head from a frame to the next that the findings tell of."""
 _SCAN_NAMES = {
     "subject": "Subject",
     "session": "Session",
@@ -166,7 +168,7 @@ def _cards(report: SessionReport) -> list[Card]:
             Card(
                 title=str(row["name"]),
                 value=number(_value(row, "BPND")).text,
-                detail=f"± {error:.1f} %" if np.isfinite(error) else "no standard error",
+                detail=f"SE {error:.1f} %" if np.isfinite(error) else "no standard error",
                 flag=_flag(row),
             )
         )
@@ -177,8 +179,22 @@ def _findings(report: SessionReport) -> Section:
     flagged = [row for row in report.kinetics if _flag(row)]
     notes = [Note(n.severity, public(n.text), public(n.where)) for n in report.findings]
     notes += [Note("warning", f"fit: {_flag(row)}", str(row["name"])) for row in flagged]
+    notes += _jumps(report.motion)
     text = () if notes else ("Nothing was found wrong with the data or the fits.",)
     return Section("findings", "Findings", text=text, notes=notes)
+
+
+def _jumps(motion: Motion | None) -> list[Note]:
+    """A note on the largest step of the head between frames, where it is a large one."""
+    if motion is None or not (motion.displacement_mm > _LARGE_STEP_MM).any():
+        return []
+    frame = int(np.nanargmax(motion.displacement_mm))
+    text = (
+        f"the head moved by {motion.displacement_mm[frame]:.1f} mm at "
+        f"{motion.timing.mid_min[frame]:.0f} min: what moved within a frame is not corrected, and "
+        "the attenuation map no longer fits; look at the curves after it"
+    )
+    return [Note("warning", text, "motion")]
 
 
 def _anatomy(report: SessionReport) -> Section | None:
@@ -218,7 +234,8 @@ def _coregistration(report: SessionReport) -> Section | None:
         ),
         Shown(
             data_uri(pet_over_t1w_figure(report.tissues, pet), "png"),
-            f"PET reference in colour over the T1w. {_CAPTION_SIDES}",
+            "PET reference in colour over the T1w. The search began at several places; where most "
+            f"of them agree, the place found is no accident. {_CAPTION_SIDES}",
         ),
     ]
     return Section(

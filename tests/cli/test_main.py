@@ -148,11 +148,39 @@ def test_missing_data_set(command, tmp_path, out_dir, capsys):
 @pytest.mark.parametrize("level", ["participant", "group"])
 def test_results_never_go_into_the_raw_data(level, bids_dir, capsys):
     before = tree(bids_dir)
-    # the same folder by another way
-    message = refused(capsys, bids_dir, bids_dir / "sub-01" / "..", level)
-
-    assert "name another folder" in message
+    # the same folder by another way, and a folder among those of the subjects
+    for out_dir in (bids_dir / "sub-01" / "..", bids_dir / "sub-01" / "out"):
+        assert "mix with the raw data" in refused(capsys, bids_dir, out_dir, level)
+    assert "derivatives" in refused(capsys, "check", bids_dir, bids_dir / "results")
     assert tree(bids_dir) == before
+
+
+def test_results_may_go_to_the_derivatives_of_the_raw_data(bids_dir, capsys):
+    assert main(["check", str(bids_dir), str(bids_dir / "derivatives" / "petbind")]) == DONE
+
+
+def test_group_column_that_is_missing_is_told_before_hours_of_work(bids_dir, out_dir, capsys):
+    (bids_dir / "participants.tsv").write_text("participant_id\tarm\nsub-01\tketamine\n")
+    assert main(["check", str(bids_dir), str(out_dir)]) == DONE
+    shown = capsys.readouterr().out
+    assert "participants.tsv [group]: no such column; found participant_id, arm" in shown
+    assert "ketamine" not in shown
+    assert main(["check", str(bids_dir), str(out_dir), "--set", "group.group_column="]) == DONE
+    assert "no such column" not in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (("chek", "BIDS", "OUT"), "invalid choice: 'chek'"),
+        (("BIDS", "OUT", "participant", "--nprocs", "2"), "did you mean --n-procs?"),
+    ],
+)
+def test_a_slip_of_the_pen_is_told_as_one(words, told, capsys):
+    with pytest.raises(SystemExit) as stopped:
+        main(list(words))
+    assert stopped.value.code == WRONG_USE
+    assert told in capsys.readouterr().err
 
 
 def test_unknown_participant_is_told_the_nearest(bids_dir, out_dir, capsys):
@@ -169,6 +197,7 @@ def test_unknown_participant_is_told_the_nearest(bids_dir, out_dir, capsys):
         ("resources.n_procs=0", ("resources.n_procs", "greater than or equal to 1")),
         ("resources", ("--set resources: expected section.key=value",)),
         ("motion.backend.deeper=1", ("motion",)),
+        ("motion.backend=non", ("motion.backend: 'non' is not one of 'embedded', 'none'",)),
         ("regions.reference=[99999]", ("99999",)),
     ],
 )

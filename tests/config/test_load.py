@@ -44,7 +44,7 @@ def test_a_malformed_override_is_refused(override):
 
 
 def test_options_of_another_backend_are_refused():
-    with pytest.raises(ConfigError, match=r"motion\.none\.smoothing_fwhm_mm"):
+    with pytest.raises(ConfigError, match=r"motion\.smoothing_fwhm_mm"):
         load_settings(None, ["motion.backend=none", "motion.smoothing_fwhm_mm=3"])
 
 

@@ -55,6 +55,7 @@ def test_a_known_pose_is_found(head, translation_mm, rotation_deg, origin_shift_
     # a quarter of a PET voxel
     assert error.mean() < 1.0
     assert found.start_scores.keys() >= {"header", "centres"}
+    assert 1 <= found.starts_that_agree <= len(found.start_scores)
 
 
 def test_images_that_never_overlap_are_an_error(head):

@@ -110,7 +110,7 @@ def test_files_become_a_page(tmp_path, monkeypatch, scan, files):
         "[11C]X",
         "sub-01_ses-pre_T1w.nii.gz",
         "1.23",
-        "± 3.2 %",
+        "SE 3.2 %",
         "imprecise",
         "4.32",  # volume, mL
         "0.8125",

@@ -121,6 +121,14 @@ def test_the_same_report_gives_the_same_bytes(full_report, html):
     assert again == html
 
 
+def test_a_large_step_of_the_head_is_among_the_findings(full_report, html):
+    assert "the head moved" not in html
+    motion = replace(full_report.motion, displacement_mm=np.r_[np.nan, np.zeros(6), 3.2])
+    moved = render_session(replace(full_report, motion=motion))
+    assert "the head moved by 3.2 mm" in moved
+    assert "Nothing was found wrong" not in moved
+
+
 def test_a_page_without_any_result_still_says_what_it_knows(bare_report):
     page = Elements(render_session(bare_report))
     assert "Nothing was found wrong" in " ".join(page.text)
