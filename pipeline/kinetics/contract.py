@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import IntFlag
-from typing import ClassVar, Protocol
+from typing import ClassVar, Protocol, TypeGuard, TypeVar, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,6 +32,10 @@ K2PRIME = Parameter(
 BPND = Parameter(
     symbol="BPND", unit="1", meaning="Binding potential relative to non-displaceable uptake"
 )
+DVR = Parameter(symbol="DVR", unit="1", meaning="Distribution volume ratio, BPND + 1")
+TSTAR = Parameter(symbol="tstar", unit="min", meaning="Start of the linear part of the plot")
+SUVR = Parameter(symbol="SUVR", unit="1", meaning="Uptake relative to the reference region")
+SUV = Parameter(symbol="SUV", unit="g/mL", meaning="Uptake by injected activity per body weight")
 
 
 class Flag(IntFlag):
@@ -48,9 +52,11 @@ class Flag(IntFlag):
     SINGULAR = 16
     """Parameters that the curve does not determine."""
     IMPLAUSIBLE = 32
-    """R1 or k2 is not positive, or k2prime is not finite."""
+    """R1, k2 or k2a is not positive."""
     IMPRECISE = 64
     """The standard error of BPND exceeds the stated share of the estimate."""
+    NO_K2PRIME = 128
+    """k2prime is not finite: R1 is zero."""
 
 
 def flag_text(flags: int) -> str:
@@ -66,22 +72,50 @@ def flag_text(flags: int) -> str:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class ModelFit:
-    """Estimates of one model for V curves."""
+    """Estimates of one model for V curves, with all that a table tells about them."""
 
     estimates: Mapping[str, FloatArray]
     """Symbol to (V,) estimates, NaN where the fit failed."""
     standard_errors: Mapping[str, FloatArray]
     """Symbol to (V,) standard errors in the unit of the estimate; NaN where there are none."""
+    goodness: Mapping[str, FloatArray]
+    """Symbol of `pipeline.kinetics.goodness.GOODNESS` to (V,) values."""
     fitted: FloatArray
-    """Model curves, (V, F), in the unit of the input."""
+    """Model curves, (V, F), in the unit of the input; NaN where the model says nothing."""
     flags: NDArray[np.uint8] = field(repr=False)
     """`Flag` bits of every curve, (V,)."""
 
 
+@dataclass(frozen=True, kw_only=True, eq=False)
+class VoxelFit:
+    """Estimates of one model for the V voxels of a map: the same ones, nothing else kept."""
+
+    estimates: Mapping[str, FloatArray]
+    """Symbol to (V,) estimates, NaN where the fit failed."""
+    residual: FloatArray
+    """Weighted root mean square of the residuals, (V,), in the unit of the input."""
+    flags: NDArray[np.uint8] = field(repr=False)
+    """`Flag` bits of every voxel, (V,); without standard errors none is `IMPRECISE`."""
+
+
 class ReferenceModel(Protocol):
-    """A reference-tissue model; options in the constructor, data in `fit`."""
+    """A reference-tissue model; options in the constructor, data in `fit`.
+
+    Attributes
+    ----------
+    parameters : tuple of Parameter
+        What it estimates, the main one first.
+    map_parameters : tuple of str
+        Symbols that are written as maps.
+    """
+
+    @property
+    def model(self) -> str:
+        """Its name in the settings."""
+        ...
 
     parameters: ClassVar[tuple[Parameter, ...]]
+    map_parameters: ClassVar[tuple[str, ...]]
 
     def fit(
         self, tacs: FloatArray, ref: FloatArray, timing: FrameTiming, weights: FloatArray
@@ -98,5 +132,85 @@ class ReferenceModel(Protocol):
             The F frames.
         weights : (F,) array
             Weights of *squared* residuals (inverse variances); 0 leaves a frame out.
+
+        Raises
+        ------
+        ValueError
+            If the reference curve is not finite in a frame with weight.
         """
         ...
+
+    def fit_voxels(
+        self, tacs: FloatArray, ref: FloatArray, timing: FrameTiming, weights: FloatArray
+    ) -> VoxelFit:
+        """Fit every voxel; takes what `fit` takes and finds the same estimates."""
+        ...
+
+
+class ImageModel(Protocol):
+    """A model that needs voxels beside their neighbours; regions take the means of its maps."""
+
+    @property
+    def model(self) -> str:
+        """Its name in the settings."""
+        ...
+
+    @property
+    def margin_voxels(self) -> int:
+        """How far around the mask the image must reach for estimates that do not depend on it."""
+        ...
+
+    parameters: ClassVar[tuple[Parameter, ...]]
+    map_parameters: ClassVar[tuple[str, ...]]
+
+    def fit_image(
+        self,
+        frames: FloatArray,
+        mask: NDArray[np.bool_],
+        ref: FloatArray,
+        timing: FrameTiming,
+        weights: FloatArray,
+    ) -> VoxelFit:
+        """Fit an image.
+
+        Parameters
+        ----------
+        frames : (X, Y, Z, F) array
+            Decay-corrected frames, float32, any activity unit; never changed or copied whole.
+        mask : (X, Y, Z) array
+            Voxels whose estimates are wanted, V of them; others support them.
+        ref, timing, weights
+            As for `ReferenceModel.fit`.
+
+        Returns
+        -------
+        VoxelFit
+            Of the V voxels of the mask, in C order.
+        """
+        ...
+
+
+AnyModel = TypeVar("AnyModel", bound=ReferenceModel | ImageModel)
+
+RESIDUAL = "residual"
+"""Name of the map of `VoxelFit.residual`, which every model has."""
+
+
+def is_image_model(model: ReferenceModel | ImageModel) -> TypeGuard[ImageModel]:
+    """Whether a model needs voxels beside their neighbours, and so fits no curves alone."""
+    return hasattr(model, "fit_image")
+
+
+def in_table_order(models: Iterable[AnyModel]) -> list[AnyModel]:
+    """Models that fit curves, then those that fit images: the order of tables and maps."""
+    return sorted(models, key=is_image_model)
+
+
+def curve_models(models: Iterable[ReferenceModel | ImageModel]) -> list[ReferenceModel]:
+    """The models that fit curves."""
+    return [cast(ReferenceModel, model) for model in models if not is_image_model(model)]
+
+
+def map_symbols(model: ReferenceModel | ImageModel) -> tuple[str, ...]:
+    """What is written as maps, in order: the model's parameters and its residual."""
+    return (*model.map_parameters, RESIDUAL)

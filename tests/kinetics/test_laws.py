@@ -1,8 +1,10 @@
-"""Laws that every reference-tissue model keeps; a new model is picked up from `MODELS`.
+"""Laws that every model of curves keeps; a new one is picked up from `MODELS`.
 
 The truth comes from the differential equations of the model, solved by SciPy and averaged over
 the frames on a dense grid: no line of it is shared with the convolution under test.
 """
+
+from dataclasses import fields, replace
 
 import numpy as np
 import pytest
@@ -12,7 +14,8 @@ from scipy.integrate import solve_ivp
 
 from pipeline.core.timing import FrameTiming
 from pipeline.kinetics import MODELS
-from pipeline.kinetics.contract import Flag
+from pipeline.kinetics.contract import Flag, is_image_model
+from pipeline.kinetics.k2prime import K2Prime
 
 DURATION_S = np.repeat([10, 15, 20, 30, 60, 180, 360], [9, 2, 3, 4, 4, 4, 12]).astype(float)
 TIMING = FrameTiming(np.cumsum(DURATION_S) - DURATION_S, DURATION_S)
@@ -60,15 +63,40 @@ def simulate(truth=TRUTH, timing=TIMING, k2prime=K2PRIME):
 REF, TACS = simulate()
 WEIGHTS = DURATION_S / DURATION_S.mean()
 
-every_model = pytest.mark.parametrize("model", [m() for m in MODELS.values()], ids=list(MODELS))
+DOSE = {"injected_mbq": 370.0, "body_weight_kg": 74.0}
 
 
-@pytest.fixture
-def noisy(rng):
-    """Curves (40, F) with the noise of a small region."""
-    many = np.tile(TACS, (8, 1))
-    scale = 0.05 * np.sqrt(np.maximum(many, 0.3) / TIMING.duration_min)
-    return many + rng.normal(size=many.shape) * scale
+def usual(model):
+    """Model with the defaults of its settings, knowing what a scan tells it."""
+    known = {"k2prime": K2Prime(per_min=K2PRIME), **DOSE}
+    names = {field.name for field in fields(model)}
+    return model(**{name: value for name, value in known.items() if name in names})
+
+
+VARIANTS = [
+    replace(usual(MODELS["logan"]), form="multilinear"),
+    replace(usual(MODELS["logan"]), tstar_min=20.0),
+    replace(usual(MODELS["logan"]), k2prime=K2Prime(per_min=0), tstar_min=45.0),
+]
+"""Options under which a model takes another way."""
+
+CURVE_MODELS = [m for m in map(usual, MODELS.values()) if not is_image_model(m)]
+BINDING_MODELS = [m for m in CURVE_MODELS if m.parameters[0].symbol == "BPND"]
+
+
+def over(models):
+    return pytest.mark.parametrize("model", models, ids=[m.model for m in models])
+
+
+every_model = over(CURVE_MODELS + VARIANTS)
+every_binding_model = over(BINDING_MODELS)
+few = settings(max_examples=20, deadline=None)
+NOISY = np.tile(TACS, (8, 1))
+NOISY += np.random.default_rng(20200601).normal(size=NOISY.shape) * (
+    0.05 * np.sqrt(np.maximum(NOISY, 0.3) / TIMING.duration_min)
+)
+NOISY.flags.writeable = False
+"""Curves (40, F) with the noise of a small region."""
 
 
 def assert_same(fit, other, rtol=1e-9, rows=slice(None), other_rows=slice(None)):
@@ -84,7 +112,7 @@ def assert_same(fit, other, rtol=1e-9, rows=slice(None), other_rows=slice(None))
     np.testing.assert_array_equal(fit.flags[rows], other.flags[other_rows])
 
 
-@every_model
+@every_binding_model
 def test_simulated_truth_is_recovered(model):
     # The reference curve is joined by straight lines between the frames: 1 % in BPND on these
     # frames is what every published implementation of this form leaves without noise.
@@ -97,7 +125,7 @@ def test_simulated_truth_is_recovered(model):
     assert not fit.flags[:4].any()
 
 
-@every_model
+@every_binding_model
 def test_error_of_joining_frames_by_lines_vanishes_with_short_frames(model):
     duration = np.full(93 * 12, 5.0)
     timing = FrameTiming(np.cumsum(duration) - duration, duration)
@@ -107,94 +135,153 @@ def test_error_of_joining_frames_by_lines_vanishes_with_short_frames(model):
     np.testing.assert_allclose(1 + fit.estimates["BPND"], 1 + bpnd, rtol=2e-4)
 
 
-@every_model
-def test_reference_region_against_itself_binds_nothing(model):
+@every_binding_model
+@given(factor=st.floats(0.1, 10))
+@few
+def test_curve_of_the_reference_binds_nothing(model, factor):
+    # R1 = 1 and BPND = 0 give the reference back. A multiple of it has R1 = 1 + BPND = factor:
+    # that is what these models say of it where they can tell.
     fit = model.fit(REF[None], REF, TIMING, WEIGHTS)
     assert fit.estimates["BPND"] == pytest.approx(0, abs=1e-6)
-    np.testing.assert_allclose(fit.fitted[0], REF, rtol=1e-6, atol=1e-6 * REF.max())
+    described = np.isfinite(fit.fitted[0])
+    np.testing.assert_allclose(
+        fit.fitted[0, described], REF[described], rtol=1e-6, atol=1e-6 * REF.max()
+    )
+    multiple = model.fit(factor * REF[None], REF, TIMING, WEIGHTS)
+    assert multiple.estimates["BPND"] == pytest.approx(factor - 1, rel=1e-5, abs=1e-5)
 
 
 @every_model
 @given(factor=st.floats(1e-3, 1e6))
-@settings(max_examples=25, deadline=None)
+@few
 def test_unit_of_activity_does_not_matter(model, factor):
-    fit = model.fit(TACS, REF, TIMING, WEIGHTS)
-    scaled = model.fit(TACS * factor, REF * factor, TIMING, WEIGHTS)
-    # standard errors hold the residual of a nearly exact fit, so only estimates are compared
-    for symbol, estimate in fit.estimates.items():
-        np.testing.assert_allclose(scaled.estimates[symbol], estimate, rtol=1e-6, atol=1e-9)
+    fit = model.fit(NOISY, REF, TIMING, WEIGHTS)
+    scaled = model.fit(NOISY * factor, REF * factor, TIMING, WEIGHTS)
+    for parameter in model.parameters:
+        gain = factor if parameter.unit == "g/mL" else 1.0
+        for found, expected in (
+            (scaled.estimates, fit.estimates),
+            (scaled.standard_errors, fit.standard_errors),
+        ):
+            np.testing.assert_allclose(
+                found[parameter.symbol], gain * expected[parameter.symbol],
+                rtol=1e-6, err_msg=parameter.symbol,
+            )  # fmt: skip
+    np.testing.assert_array_equal(scaled.flags, fit.flags)
     np.testing.assert_allclose(scaled.fitted, fit.fitted * factor, rtol=1e-6, atol=1e-9 * factor)
 
 
 @every_model
-def test_scale_of_the_weights_does_not_matter(model, noisy):
+@given(factor=st.floats(1e-4, 1e4))
+@few
+def test_scale_of_the_weights_does_not_matter(model, factor):
     assert_same(
-        model.fit(noisy, REF, TIMING, WEIGHTS), model.fit(noisy, REF, TIMING, 1e4 * WEIGHTS),
+        model.fit(NOISY, REF, TIMING, WEIGHTS),
+        model.fit(NOISY, REF, TIMING, factor * WEIGHTS),
         rtol=1e-6,
-    )  # fmt: skip
+    )
+
+
+def slowed(model, factor):
+    """The model with what it knows of times and rates on a slower clock."""
+    changes = {}
+    if hasattr(model, "k2prime"):
+        changes["k2prime"] = K2Prime(per_min=model.k2prime.per_min / factor)
+    for field in fields(model):
+        value = getattr(model, field.name)
+        if field.name.startswith("k2a_"):
+            changes[field.name] = value / factor
+        elif field.name in ("tstar_min", "start_min", "end_min") and value is not None:
+            changes[field.name] = value * factor
+    return replace(model, **changes)
 
 
 @every_model
-def test_time_and_rates_scale_together(model):
-    # The same curves over twice the time: rates halve, BPND and R1 stay.
-    slow = FrameTiming(2 * TIMING.start_s, 2 * TIMING.duration_s)
-    fit = model.fit(TACS, REF, TIMING, WEIGHTS)
-    slowed = model.fit(TACS, REF, slow, WEIGHTS)
+@given(factor=st.floats(0.02, 60))
+@few
+def test_time_and_rates_scale_together(model, factor):
+    # The same curves on a slower clock: rates go down, times up, BPND and R1 stay.
+    slow = FrameTiming(factor * TIMING.start_s, factor * TIMING.duration_s)
+    fit = model.fit(NOISY, REF, TIMING, WEIGHTS)
+    late = slowed(model, factor).fit(NOISY, REF, slow, WEIGHTS)
+    gains = {"1/min": 1 / factor, "min": factor}
     for parameter in model.parameters:
-        factor = 0.5 if parameter.unit == "1/min" else 1.0
         np.testing.assert_allclose(
-            slowed.estimates[parameter.symbol], factor * fit.estimates[parameter.symbol],
-            rtol=1e-4, atol=1e-6, err_msg=parameter.symbol,
+            late.estimates[parameter.symbol],
+            gains.get(parameter.unit, 1.0) * fit.estimates[parameter.symbol],
+            rtol=1e-6, err_msg=parameter.symbol,
         )  # fmt: skip
 
 
 @every_model
-@pytest.mark.parametrize("corrupt", [1e6, -1e6, np.nan, np.inf])
-def test_frame_without_weight_is_ignored_even_if_corrupt(model, noisy, corrupt):
+@given(
+    frames=st.sets(st.integers(0, len(TIMING) - 1), min_size=1, max_size=6),
+    corrupt=st.sampled_from([1e6, -1e6, np.nan, np.inf, -np.inf]),
+)
+@few
+def test_frame_without_weight_is_ignored_even_if_corrupt(model, frames, corrupt):
+    frames = sorted(frames)
     weights = WEIGHTS.copy()
-    weights[[0, 20]] = 0
-    damaged = noisy.copy()
-    damaged[:, [0, 20]] = corrupt
-    assert_same(model.fit(noisy, REF, TIMING, weights), model.fit(damaged, REF, TIMING, weights))
+    weights[frames] = 0
+    damaged = NOISY.copy()
+    damaged[:, frames] = corrupt
+    assert_same(model.fit(NOISY, REF, TIMING, weights), model.fit(damaged, REF, TIMING, weights))
 
 
 @every_model
-def test_rows_together_are_rows_alone(model, noisy):
-    together = model.fit(noisy, REF, TIMING, WEIGHTS)
-    for row in range(0, len(noisy), 7):
-        alone = model.fit(noisy[row : row + 1], REF, TIMING, WEIGHTS)
-        assert_same(together, alone, rows=slice(row, row + 1))
+@given(rows=st.lists(st.integers(0, len(NOISY) - 1), min_size=1, max_size=8))
+@few
+def test_rows_together_are_rows_alone(model, rows):
+    together = model.fit(NOISY, REF, TIMING, WEIGHTS)
+    assert_same(together, model.fit(NOISY[rows], REF, TIMING, WEIGHTS), rows=rows)
 
 
 @every_model
-def test_more_rows_than_a_chunk_are_rows_alone(model, noisy):
-    many = np.tile(noisy, (250, 1))
-    fit = model.fit(many, REF, TIMING, WEIGHTS)
-    assert_same(fit, model.fit(noisy, REF, TIMING, WEIGHTS), rows=slice(-len(noisy), None))
+def test_more_rows_than_a_chunk_are_rows_alone(model):
+    fit = model.fit(np.tile(NOISY, (250, 1)), REF, TIMING, WEIGHTS)
+    assert_same(fit, model.fit(NOISY, REF, TIMING, WEIGHTS), rows=slice(-len(NOISY), None))
 
 
 @every_model
-@pytest.mark.parametrize("bad", [np.nan, np.inf, 0.0])
-def test_bad_row_is_nan_and_leaves_the_others_alone(model, noisy, bad):
-    clean = model.fit(noisy, REF, TIMING, WEIGHTS)
-    damaged = noisy.copy()
-    if bad == 0:
-        damaged[3] = 0
-    else:
-        damaged[3, 17] = bad
+@given(
+    row=st.integers(0, len(NOISY) - 1),
+    frame=st.integers(0, len(TIMING) - 1),
+    bad=st.sampled_from([np.nan, np.inf, -np.inf]),
+)
+@few
+def test_bad_row_is_nan_and_leaves_the_others_alone(model, row, frame, bad):
+    clean = model.fit(NOISY, REF, TIMING, WEIGHTS)
+    damaged = NOISY.copy()
+    damaged[row, frame] = bad
     fit = model.fit(damaged, REF, TIMING, WEIGHTS)
-    assert all(np.isnan(estimate[3]) for estimate in fit.estimates.values())
-    assert all(np.isnan(error[3]) for error in fit.standard_errors.values())
-    assert fit.flags[3] & Flag.FAILED
-    others = np.arange(len(noisy)) != 3
+    assert fit.flags[row] & Flag.FAILED
+    assert fit.flags[row] & Flag.NONFINITE_INPUT
+    assert all(np.isnan(estimate[row]) for estimate in fit.estimates.values())
+    assert all(np.isnan(error[row]) for error in fit.standard_errors.values())
+    assert np.isnan(fit.fitted[row]).all()
+    others = np.arange(len(NOISY)) != row
     assert_same(fit, clean, rows=others, other_rows=others)
 
 
+@every_binding_model
+def test_curve_without_activity_has_no_estimate(model):
+    tacs = NOISY.copy()
+    tacs[3] = 0
+    fit = model.fit(tacs, REF, TIMING, WEIGHTS)
+    assert all(np.isnan(estimate[3]) for estimate in fit.estimates.values())
+    assert fit.flags[3] & Flag.FAILED
+
+
 @every_model
-def test_input_is_left_as_it_was(model, noisy):
-    before = noisy.copy()
-    model.fit(noisy, REF, TIMING, WEIGHTS)
-    np.testing.assert_array_equal(noisy, before)
+def test_input_is_left_as_it_was(model):
+    inputs = [NOISY.copy(), REF.copy(), WEIGHTS.copy()]
+    before = [array.tobytes() for array in inputs]
+    voxels = NOISY.astype(np.float32)
+    voxels_before = voxels.tobytes()
+    model.fit(inputs[0], inputs[1], TIMING, inputs[2])
+    model.fit_voxels(voxels, inputs[1], TIMING, inputs[2])
+    assert [array.tobytes() for array in inputs] == before
+    assert voxels.tobytes() == voxels_before
 
 
 @every_model
@@ -202,11 +289,25 @@ def test_declared_parameters_are_the_ones_that_come_back(model):
     fit = model.fit(TACS, REF, TIMING, WEIGHTS)
     symbols = {parameter.symbol for parameter in model.parameters}
     assert set(fit.estimates) == set(fit.standard_errors) == symbols
-    assert "BPND" in symbols
     assert fit.fitted.shape == TACS.shape
+    voxels = model.fit_voxels(TACS.astype(np.float32), REF, TIMING, WEIGHTS)
+    assert set(model.map_parameters) <= set(voxels.estimates) <= symbols
+    assert MODELS[model.model] is type(model)
 
 
 @every_model
+def test_voxels_equal_regions(model):
+    regions = model.fit(NOISY, REF, TIMING, WEIGHTS)
+    voxels = model.fit_voxels(NOISY.astype(np.float32), REF, TIMING, WEIGHTS)
+    for symbol, estimate in voxels.estimates.items():
+        np.testing.assert_allclose(
+            estimate, regions.estimates[symbol], rtol=1e-5, atol=1e-5, err_msg=symbol
+        )
+    without_errors = ~np.uint8(Flag.IMPRECISE)
+    np.testing.assert_array_equal(voxels.flags, regions.flags & without_errors)
+
+
+@every_binding_model
 def test_reference_that_is_not_finite_is_refused(model):
     ref = REF.copy()
     ref[12] = np.nan
@@ -214,10 +315,21 @@ def test_reference_that_is_not_finite_is_refused(model):
         model.fit(TACS, ref, TIMING, WEIGHTS)
 
 
-@every_model
+@every_binding_model
 def test_too_few_frames_give_no_estimate(model):
     weights = np.zeros_like(WEIGHTS)
-    weights[-3:] = 1
+    weights[-2:] = 1
     fit = model.fit(TACS, REF, TIMING, weights)
     assert np.isnan(fit.estimates["BPND"]).all()
     assert ((fit.flags & Flag.FEW_FRAMES) > 0).all()
+
+
+@every_binding_model
+@pytest.mark.parametrize("first", [0, 12])
+def test_frames_may_have_gaps_and_start_late(model, first):
+    # Three minutes without frames, and for the second case none in the first five minutes. The
+    # lines that bridge them are wrong by a few per cent of R1, which BPND feels less.
+    kept = [i for i in range(first, len(TIMING)) if i not in (24, 25)]
+    timing = FrameTiming(TIMING.start_s[kept], TIMING.duration_s[kept])
+    fit = model.fit(TACS[:, kept], REF[kept], timing, WEIGHTS[kept])
+    np.testing.assert_allclose(1 + fit.estimates["BPND"], 1 + np.array(TRUTH)[:, 1], rtol=0.03)

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from scipy.optimize import approx_fprime, least_squares
+from scipy.optimize import least_squares
 
 from pipeline.core.decay import decay_constant_per_s
 from pipeline.core.timing import FrameTiming
@@ -47,6 +47,10 @@ def scans():
             "ref": np.array([float(f["ref_tac"]) for f in frames]),
             "regions": list(regions),
             "tacs": np.array([[float(f["tac"]) for f in regions[name]] for name in regions]),
+            "noise_free": np.array(
+                [[float(f["tac_noisefree"]) for f in regions[name]] for name in regions]
+            ),
+            "ref_noise_free": np.array([float(f["ref_tac_noisefree"]) for f in frames]),
         }
     return found
 
@@ -91,12 +95,27 @@ def test_every_published_fit_has_one_of_ours(fits, published):
     assert fits.keys() == published.keys()
 
 
+def test_truth_is_recovered_without_noise(scans):
+    # What is left is the reference curve between frames, which the fit joins by lines.
+    truth, share, distance = true_bpnd(), [], []
+    for pet, scan in scans.items():
+        fit = Srtm().fit(
+            scan["noise_free"], scan["ref_noise_free"], scan["timing"], scan["weights"]
+        )
+        for region, bpnd in zip(scan["regions"], fit.estimates["BPND"], strict=True):
+            distance.append(abs(bpnd - truth[pet, region]))
+            share.append(distance[-1] / truth[pet, region])
+    assert len(share) == 180
+    assert np.median(share) < 0.005
+    assert np.max(distance) < 0.02
+
+
 def test_bpnd_agrees_with_kinfitr(fits, published):
     # kinfitr convolves by rectangles on 1024 points and does not average over the frame; the
     # convolution that is exact between frames differs by .0014 (median) and .0105 (95th
     # percentile) according to the note that comes with the data.
-    difference, _ = differences(fits, published, "BPND", "bp")
-    assert np.median(np.abs(difference)) < 0.0020
+    difference, theirs = differences(fits, published, "BPND", "bp")
+    assert np.median(np.abs(difference / theirs)) < 0.0025
     assert np.quantile(np.abs(difference), 0.95) < 0.0105
     assert np.max(np.abs(difference)) < 0.03
 
@@ -132,50 +151,83 @@ def test_flags_are_rare_among_ordinary_curves(fits, published):
     assert len(flagged) <= 5, flagged
 
 
-def model_curve(parameters, ref, curve):
-    """SRTM by its textbook formula, for the general program."""
-    r1, k2, bpnd = parameters
-    k2a = k2 / (1 + bpnd)
-    return r1 * ref + (k2 - r1 * k2a) * curve.convolved(np.array([k2a]))[0]
+K2A_BOUNDS = (Srtm().k2a_min, Srtm().k2a_max)
 
 
-def general_fit(tac, scan):
-    """The same weighted least squares by a program that knows nothing of projections."""
-    curve, root = ReferenceCurve(scan["ref"], scan["timing"]), np.sqrt(scan["weights"])
-    starts = [(1.0, 0.1, 1.5), (0.8, 0.08, 0.4), (0.9, 0.15, 3.0)]
-    return min(
-        (
+class TextbookSrtm:
+    """Weighted residuals of SRTM in R1, k2 and k2a, for a program that knows no projections."""
+
+    def __init__(self, scan, tac):
+        self.ref, self.tac, self.root = scan["ref"], tac, np.sqrt(scan["weights"])
+        self.curve = ReferenceCurve(scan["ref"], scan["timing"])
+
+    def residual(self, parameters):
+        r1, k2, k2a = parameters
+        response = self.curve.convolved(np.array([k2a]))[0]
+        return self.root * (r1 * self.ref + (k2 - r1 * k2a) * response - self.tac)
+
+    def jacobian(self, parameters):
+        r1, k2, k2a = parameters
+        step = 1e-5 * k2a
+        below, at, above = self.curve.convolved(np.array([k2a - step, k2a, k2a + step]))
+        by_k2a = -r1 * at + (k2 - r1 * k2a) * (above - below) / (2 * step)
+        return self.root[:, None] * np.column_stack([self.ref - k2a * at, at, by_k2a])
+
+    def square(self, parameters):
+        return float(np.sum(self.residual(parameters) ** 2))
+
+    def best(self):
+        """The best of three starts."""
+        low, high = K2A_BOUNDS
+        found = [
             least_squares(
-                lambda p: root * (model_curve(p, scan["ref"], curve) - tac), start,
-                bounds=([0, 0, -0.9], [10, 1, 15]), x_scale=(1, 0.1, 1),
-                xtol=1e-14, ftol=1e-14, gtol=1e-14, max_nfev=500,
-            )
-            for start in starts
-        ),
-        key=lambda found: found.cost,
-    )  # fmt: skip
+                self.residual, start, self.jacobian, x_scale=(1, 0.1, 0.05), max_nfev=500,
+                bounds=([-np.inf, -np.inf, low], [np.inf, np.inf, high]),
+                xtol=1e-14, ftol=1e-14, gtol=1e-14,
+            ).x
+            for start in [(1.0, 0.1, 0.04), (0.8, 0.08, 0.01), (0.9, 0.15, 0.3)]
+        ]  # fmt: skip
+        return min(found, key=self.square)
 
 
-@pytest.mark.parametrize("pet", ["Control_1_Control", "Control_5_Control", "Control_8_Placebo"])
-def test_optimum_and_standard_errors_are_those_of_a_general_program(scans, fits, pet):
-    scan = scans[pet]
-    curve = ReferenceCurve(scan["ref"], scan["timing"])
-    root = np.sqrt(scan["weights"])
-    for region, tac in zip(scan["regions"], scan["tacs"], strict=True):
-        estimates, errors, flags = fits[pet, region]
-        if flags & Flag.AT_BOUND:
-            continue
-        general = general_fit(tac, scan)
-        ours = [estimates[s] for s in ("R1", "k2", "BPND")]
-        residual = root * (model_curve(ours, scan["ref"], curve) - tac)
-        assert residual @ residual <= 2 * general.cost * (1 + 1e-6), region
-        np.testing.assert_allclose(ours, general.x, rtol=2e-3, err_msg=region)
+@pytest.fixture(scope="module")
+def general_fits(scans):
+    """(scan, region) to the textbook model of the curve and its best parameters."""
+    found = {}
+    for pet, scan in scans.items():
+        for region, tac in zip(scan["regions"], scan["tacs"], strict=True):
+            textbook = TextbookSrtm(scan, tac)
+            found[pet, region] = textbook, textbook.best()
+    return found
 
-        jacobian = approx_fprime(ours, lambda p: root * model_curve(p, scan["ref"], curve), 1e-7)
-        variance = residual @ residual / (np.count_nonzero(scan["weights"]) - 3)
-        numerical = np.sqrt(np.diag(np.linalg.inv(jacobian.T @ jacobian) * variance))
-        analytical = [errors[s] for s in ("R1", "k2", "BPND")]
-        np.testing.assert_allclose(analytical, numerical, rtol=1e-3, err_msg=region)
+
+def test_no_curve_has_a_better_fit_by_a_general_program(fits, general_fits):
+    worse = {}
+    for key, (textbook, general) in general_fits.items():
+        ours = textbook.square([fits[key][0][symbol] for symbol in ("R1", "k2", "k2a")])
+        worse[key] = ours / textbook.square(general) - 1
+    assert len(worse) == 180
+    assert max(worse.values()) < 1e-8, max(worse, key=worse.get)
+
+
+def test_optimum_and_standard_errors_are_those_of_a_general_program(scans, fits, general_fits):
+    compared = 0
+    for key, (textbook, general) in general_fits.items():
+        estimates, errors, flags = fits[key]
+        ours = [estimates[symbol] for symbol in ("R1", "k2", "k2a")]
+        if flags & Flag.AT_BOUND or not np.allclose(ours, general, rtol=0.05):
+            continue  # the program stopped elsewhere, and no better: see the test above
+        compared += 1
+        # where the valley is flat the program stops a little before its bottom
+        np.testing.assert_allclose(ours, general, rtol=1e-4, err_msg=key)
+        jacobian = textbook.jacobian(ours)
+        freedom = np.count_nonzero(textbook.root) - 3
+        covariance = np.linalg.inv(jacobian.T @ jacobian) * textbook.square(ours) / freedom
+        to_bpnd = np.array([0, 1 / ours[2], -ours[1] / ours[2] ** 2])
+        numerical = [*np.sqrt(np.diag(covariance)), np.sqrt(to_bpnd @ covariance @ to_bpnd)]
+        analytical = [errors[symbol] for symbol in ("R1", "k2", "k2a", "BPND")]
+        np.testing.assert_allclose(analytical, numerical, rtol=1e-4, err_msg=key)
+    assert compared > 170
 
 
 def test_weights_lose_nothing_against_the_published_ones(scans, published):
