@@ -48,3 +48,8 @@ def taken(*ports: str) -> list[tuple[str, str]]:
 def given(*ports: str) -> list[tuple[str, str]]:
     """Connections from a step's `outputnode` to the inputs of the same names of a node."""
     return [(f"outputnode.{port}", port) for port in ports]
+
+
+def same(*ports: str) -> list[tuple[str, str]]:
+    """Connections between ports of the same names."""
+    return [(port, port) for port in ports]

@@ -5,17 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from nipype.interfaces import utility as niu
 from nipype.pipeline import engine as pe
 
-from pipeline.config.schema import Kinetics, Resources
-from pipeline.interfaces.kinetics import FitRegions, FitVoxels, MapsToMni
-from workflows._graph import io_node
-
-METHODS = (
-    "The simplified reference tissue model was fitted to every curve by its full nonlinear "
-    "optimum (variable projection), with frames weighted by the inverse variance of the "
-    "decay-corrected count model; standard errors are from the weighted fit."
-)
+from pipeline.bids.model_sidecars import MODEL_METHODS, weights_methods
+from pipeline.config.schema import Kinetics, Resources, Settings
+from pipeline.interfaces.kinetics import AverageMaps, FitRegions, FitVoxels, MapsToMni
+from pipeline.kinetics.contract import in_table_order, is_image_model
+from workflows._graph import io_node, same
 
 
 @dataclass(frozen=True)
@@ -28,6 +25,8 @@ class KineticsInputs:
     """Frames in one space, Bq/mL."""
     brain_mask: str
     """Brain on the PET grid."""
+    region_weights: str
+    """Share of every region in every PET voxel."""
     petref2t1w_xfm: str
     """ITK transform ``from-petref_to-T1w``."""
     t1w2mni_xfm: str
@@ -38,7 +37,7 @@ class KineticsInputs:
 
 @dataclass(frozen=True)
 class KineticsOutputs:
-    """Ports of `outputnode` without maps."""
+    """Ports of `outputnode` without maps; lists in the order of `in_table_order`."""
 
     kinpar: str
     """A row per region: estimates, standard errors in per cent, flag."""
@@ -51,60 +50,95 @@ class MapsOutputs(KineticsOutputs):
     """Ports of `outputnode` with maps."""
 
     maps: str
-    """BPND, R1 and k2 on the PET grid."""
+    """Of every model in turn, on the PET grid."""
     maps_mni: str
     """The same in MNI152 space."""
 
 
-def init_kinetics_wf(
-    options: Kinetics, reference: str, resources: Resources, *, name: str = "kinetics_wf"
-) -> Any:
+def methods(options: Kinetics) -> list[str]:
+    """What the models did, a sentence or two each."""
+    told = [MODEL_METHODS[model.model] for model in options.models]
+    return [*told, weights_methods(options.weights)]
+
+
+def init_kinetics_wf(settings: Settings, *, name: str = "kinetics_wf") -> Any:
     """Model fits of regions and, where the settings ask for maps, of voxels."""
+    options = settings.kinetics
     workflow = pe.Workflow(name=name)
     inputnode = io_node(KineticsInputs, "inputnode")
     outputnode = io_node(MapsOutputs if options.maps else KineticsOutputs, "outputnode")
     fit_regions = pe.Node(
-        FitRegions(model=options.model, reference=reference), name="fit_regions", mem_gb=0.3
+        FitRegions(
+            models=in_table_order(options.models),
+            weights=options.weights,
+            reference=settings.regions.reference_name,
+        ),
+        name="fit_regions",
+        mem_gb=0.3,
     )
+    gather_kinpar = pe.Node(niu.Merge(2), name="gather_kinpar", mem_gb=0.1)
     workflow.connect(
         [
-            (inputnode, fit_regions, [("tacs", "tacs"), ("scan", "scan")]),
-            (
-                fit_regions,
-                outputnode,
-                [("kinpar", "kinpar"), ("fitted_tacs", "fitted_tacs")],
-            ),
+            (inputnode, fit_regions, same("tacs", "scan")),
+            (fit_regions, gather_kinpar, [("kinpar", "in1")]),
+            (fit_regions, outputnode, same("fitted_tacs")),
+            (gather_kinpar, outputnode, [("out", "kinpar")]),
         ]
     )
     if options.maps:
-        _add_maps(workflow, options, reference, resources)
+        _add_maps(workflow, settings)
     return workflow
 
 
-def _add_maps(workflow: Any, options: Kinetics, reference: str, resources: Resources) -> None:
+def _add_maps(workflow: Any, settings: Settings) -> None:
     """Voxelwise fits between the input and output nodes of a workflow."""
+    options, resources = settings.kinetics, settings.resources
+    reference = settings.regions.reference_name
     inputnode, outputnode = workflow.get_node("inputnode"), workflow.get_node("outputnode")
     fit_voxels = pe.Node(
         FitVoxels(
-            model=options.model,
+            models=in_table_order(options.models),
+            weights=options.weights,
             reference=reference,
             smoothing_fwhm_mm=options.map_smoothing_fwhm_mm,
         ),
         name="fit_voxels",
-        mem_gb=min(4.0, resources.mem_gb),
+        mem_gb=_memory_gb(options, resources),
     )
     maps_to_mni = pe.Node(MapsToMni(), name="maps_to_mni", mem_gb=min(1.0, resources.mem_gb))
-    fitted = ("tacs", "scan", "pet_preproc", "brain_mask")
     workflow.connect(
         [
-            (inputnode, fit_voxels, [(port, port) for port in fitted]),
-            (
-                inputnode,
-                maps_to_mni,
-                [("t1w2mni_xfm", "t1w2mni_xfm"), ("petref2t1w_xfm", "petref2t1w_xfm")],
-            ),
-            (fit_voxels, maps_to_mni, [("maps", "maps")]),
-            (fit_voxels, outputnode, [("maps", "maps")]),
+            (inputnode, fit_voxels, same("tacs", "scan", "pet_preproc", "brain_mask")),
+            (inputnode, maps_to_mni, same("t1w2mni_xfm", "petref2t1w_xfm")),
+            (fit_voxels, maps_to_mni, same("maps")),
+            (fit_voxels, outputnode, same("maps")),
             (maps_to_mni, outputnode, [("maps", "maps_mni")]),
         ]
     )
+    if any(map(is_image_model, options.models)):
+        _add_means(workflow, settings)
+
+
+def _add_means(workflow: Any, settings: Settings) -> None:
+    """Regional means of the maps of models of whole images."""
+    average_maps = pe.Node(
+        AverageMaps(
+            models=in_table_order(settings.kinetics.models),
+            reference=settings.regions.reference_name,
+            minimum_volume_mm3=settings.regions.minimum_volume_mm3,
+        ),
+        name="average_maps",
+        mem_gb=0.3,
+    )
+    workflow.connect(
+        [
+            (workflow.get_node("inputnode"), average_maps, same("region_weights")),
+            (workflow.get_node("fit_voxels"), average_maps, same("maps")),
+            (average_maps, workflow.get_node("gather_kinpar"), [("kinpar", "in2")]),
+        ]
+    )
+
+
+def _memory_gb(options: Kinetics, resources: Resources) -> float:
+    """What the voxelwise fit may need at the size of an HRRT scan."""
+    return min(4.0 if any(map(is_image_model, options.models)) else 2.0, resources.mem_gb)

@@ -8,12 +8,13 @@ from pathlib import Path
 from typing import Any
 
 from pipeline import __version__
-from pipeline.bids.derivatives import MNI_SPACE, bids_uri, derivative_path
+from pipeline.bids.derivatives import MNI_SPACE, MODEL_LABELS, bids_uri, derivative_path
+from pipeline.bids.model_sidecars import map_metadata, model_metadata, parameter_columns
 from pipeline.bids.scan import ScanInputs
 from pipeline.config.schema import Settings
 from pipeline.core.errors import DataError
 from pipeline.core.labels import LABEL_NAMES
-from pipeline.interfaces.kinetics import MAP_PARAMETERS
+from pipeline.kinetics.contract import in_table_order, map_symbols
 
 ATLAS = "DesikanKilliany"
 """Description entity of the parcellation."""
@@ -26,7 +27,7 @@ class Results:
     """What a `SaveDerivatives` node takes: places and sidecars of its inputs."""
 
     targets: Mapping[str, str | list[str]]
-    metadata: Mapping[str, dict[str, Any]]
+    metadata: Mapping[str, dict[str, Any] | list[dict[str, Any]]]
 
 
 def anatomical_results(
@@ -61,10 +62,8 @@ def session_results(scan: ScanInputs, bids_dir: Path, settings: Settings) -> Res
     """Outputs of the workflow of a session."""
     sources = [_uri(path, bids_dir) for path in (scan.pet, scan.t1w) if path is not None]
     about: dict[str, Any] = {"Sources": sources, **_software()}
-    model = model_name(settings)
     images = {"Units": "Bq/mL", **_scan_metadata(scan)}
     motion = {"MotionBackend": settings.motion.backend}
-    fitted = _model_metadata(settings)
     regions = {"desc": REGIONS}
     outputs = {
         "pet_preproc": _Output("pet_preproc", {}, {"SkullStripped": False, **motion, **images}),
@@ -78,25 +77,37 @@ def session_results(scan: ScanInputs, bids_dir: Path, settings: Settings) -> Res
         "regions_dseg_tsv": _Output("regions_dseg_tsv", {}, _region_metadata(settings)),
         "morph": _Output("morph", regions, _MORPH_COLUMNS),
         "tacs": _Output("tacs", regions, {"TimeUnits": "s", **images}),
-        "kinpar": _Output("kinpar", {"model": model}, {**_parameter_columns(settings), **fitted}),
     }
     results = _results(scan.entities, outputs, about)
     targets = {**results.targets, "report": str(derivative_path(scan.entities, "report"))}
-    metadata = dict(results.metadata)
-    if settings.kinetics.maps:
-        spaces: dict[str, dict[str, str]] = {"maps": {}, "maps_mni": {"space": MNI_SPACE}}
-        for port, space in spaces.items():
-            targets[port] = [
-                str(derivative_path(scan.entities, "mimap", model=model, meas=meas, **space))
-                for meas in MAP_PARAMETERS
-            ]
-            metadata[port] = {**fitted, **about}
+    fits = _fit_results(scan, settings, about)
+    return Results({**targets, **fits.targets}, {**results.metadata, **fits.metadata})
+
+
+def _fit_results(scan: ScanInputs, settings: Settings, about: dict[str, Any]) -> Results:
+    """Tables and maps of the models, in the order in which the nodes hand them over."""
+    options = settings.kinetics
+    shared = (settings.regions.reference_name, options.weights)
+    models = in_table_order(options.models)
+    targets: dict[str, list[str]] = {"kinpar": []}
+    metadata: dict[str, list[dict[str, Any]]] = {"kinpar": []}
+    for model in models:
+        path = derivative_path(scan.entities, "kinpar", model=MODEL_LABELS[model.model])
+        targets["kinpar"].append(str(path))
+        columns = parameter_columns(model)
+        metadata["kinpar"].append({**columns, **model_metadata(model, *shared), **about})
+    spaces: dict[str, dict[str, str]] = {"maps": {}, "maps_mni": {"space": MNI_SPACE}}
+    for port, space in spaces.items() if options.maps else ():
+        targets[port], metadata[port] = [], []
+        for model, symbol in (
+            (m, s) for m in in_table_order(options.models) for s in map_symbols(m)
+        ):
+            entities = {"model": MODEL_LABELS[model.model], "meas": symbol, **space}
+            targets[port].append(str(derivative_path(scan.entities, "mimap", **entities)))
+            content = {**map_metadata(model, symbol), **model_metadata(model, *shared)}
+            content["SpatialSmoothing_mm"] = options.map_smoothing_fwhm_mm
+            metadata[port].append({**content, **about})
     return Results(targets, metadata)
-
-
-def model_name(settings: Settings) -> str:
-    """Name of the kinetic model in files and sidecars."""
-    return settings.kinetics.model.model.upper()
 
 
 @dataclass(frozen=True)
@@ -146,30 +157,6 @@ def _region_metadata(settings: Settings) -> dict[str, Any]:
         "ReferenceLabels": list(regions.reference),
         "ReferenceErosion_mm": regions.reference_erosion_mm,
     }
-
-
-def _model_metadata(settings: Settings) -> dict[str, Any]:
-    model = settings.kinetics.model
-    return {
-        "ModelName": model_name(settings),
-        "ReferenceRegion": settings.regions.reference_name,
-        "BloodType": "none",
-        "AdditionalModelDetails": "full nonlinear optimum by variable projection",
-        "InputLabels": ["k2a_min", "k2a_max"],
-        "InputValues": [model.k2a_min, model.k2a_max],
-        "InputUnits": ["1/min", "1/min"],
-        "Weights": "inverse variance of the decay-corrected count model, whole-brain curve",
-    }
-
-
-def _parameter_columns(settings: Settings) -> dict[str, Any]:
-    columns: dict[str, Any] = {}
-    for parameter in settings.kinetics.model.parameters:
-        symbol = parameter.symbol
-        columns[symbol] = {"Description": parameter.meaning, "Units": parameter.unit}
-        columns[f"{symbol}-se"] = {"Description": f"Standard error of {symbol}", "Units": "%"}
-    columns["flag"] = {"Description": "What to know about the fit; failed fits have no estimate"}
-    return columns
 
 
 def _scan_metadata(scan: ScanInputs) -> dict[str, Any]:

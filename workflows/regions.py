@@ -10,7 +10,7 @@ from nipype.pipeline import engine as pe
 from pipeline.config.schema import Regions, Resources
 from pipeline.imaging.regions import MniShape, RegionSpec
 from pipeline.interfaces.regions import CarryRegions, ExtractTacs
-from workflows._graph import io_node
+from workflows._graph import io_node, same
 
 METHODS = (
     "Regions were carried to PET space by the inverse of the coregistration, as each region's "
@@ -51,6 +51,8 @@ class RegionsOutputs:
     """Brain on the PET grid."""
     tacs: str
     """A row per frame, a column per region, Bq/mL."""
+    region_weights: str
+    """Share of every region in every PET voxel."""
 
 
 def region_spec(options: Regions) -> RegionSpec:
@@ -83,13 +85,13 @@ def init_regions_wf(options: Regions, resources: Resources, *, name: str = "regi
         mem_gb=min(1.0, resources.mem_gb),
     )
     carried = ("dseg", "mni2t1w_xfm", "petref", "petref2t1w_xfm")
-    drawn = ("regions_dseg", "regions_dseg_tsv", "morph", "brain_mask")
+    drawn = ("regions_dseg", "regions_dseg_tsv", "morph", "brain_mask", "region_weights")
     workflow.connect(
         [
-            (inputnode, carry_regions, [(port, port) for port in carried]),
+            (inputnode, carry_regions, same(*carried)),
             (inputnode, extract_tacs, [("pet_preproc", "pet_preproc"), ("scan", "scan")]),
             (carry_regions, extract_tacs, [("region_weights", "region_weights")]),
-            (carry_regions, outputnode, [(port, port) for port in drawn]),
+            (carry_regions, outputnode, same(*drawn)),
             (extract_tacs, outputnode, [("tacs", "tacs")]),
         ]
     )

@@ -11,13 +11,14 @@ from pipeline.bids.scan import ScanInputs
 from pipeline.config.schema import Settings
 from pipeline.interfaces.outputs import SaveDerivatives
 from pipeline.interfaces.reports import SessionPage
+from pipeline.kinetics.contract import in_table_order
 from workflows import anatomy, coregistration, kinetics, motion, parcellation, regions
-from workflows._graph import given, handed, io_node, taken
+from workflows._graph import given, handed, io_node, same, taken
 from workflows.anatomical import AnatomicalOutputs, Folders
 from workflows.coregistration import init_coregistration_wf
 from workflows.kinetics import init_kinetics_wf
 from workflows.motion import init_motion_wf
-from workflows.outputs import model_name, session_results
+from workflows.outputs import session_results
 from workflows.regions import init_regions_wf
 
 
@@ -33,9 +34,7 @@ def init_session_wf(
     motion_wf = init_motion_wf(settings.motion, settings.resources)
     coregistration_wf = init_coregistration_wf(settings.coregistration, settings.resources)
     regions_wf = init_regions_wf(settings.regions, settings.resources)
-    kinetics_wf = init_kinetics_wf(
-        settings.kinetics, settings.regions.reference_name, settings.resources
-    )
+    kinetics_wf = init_kinetics_wf(settings)
     motion_wf.inputs.inputnode.pet = str(scan.pet)
     for step in (motion_wf, regions_wf, kinetics_wf):
         step.inputs.inputnode.scan = scan
@@ -56,8 +55,8 @@ def init_session_wf(
             (motion_wf, kinetics_wf, handed("pet_preproc")),
             (coregistration_wf, regions_wf, handed("petref2t1w_xfm")),
             (coregistration_wf, kinetics_wf, handed("petref2t1w_xfm")),
-            (regions_wf, kinetics_wf, handed("tacs", "brain_mask")),
-            (inputnode, page, [(port, port) for port in _PAGE_ANATOMY]),
+            (regions_wf, kinetics_wf, handed("tacs", "brain_mask", "region_weights")),
+            (inputnode, page, same(*_PAGE_ANATOMY)),
             (motion_wf, page, given("petref", "confounds")),
             (coregistration_wf, page, given("petref2t1w_xfm")),
             (coregistration_wf, page, [("outputnode.quality", "coregistration_quality")]),
@@ -92,7 +91,7 @@ def methods(settings: Settings) -> list[str]:
         motion.MODULES[settings.motion.backend].METHODS,
         coregistration.MODULES[settings.coregistration.backend].METHODS,
         regions.METHODS,
-        kinetics.METHODS,
+        *kinetics.methods(settings.kinetics),
     ]
 
 
@@ -100,7 +99,7 @@ def _page_node(scan: ScanInputs, settings: Settings, findings: tuple[Finding, ..
     node = SessionPage(
         scan=scan,
         reference=settings.regions.reference_name,
-        model=model_name(settings),
+        models=in_table_order(settings.kinetics.models),
         findings=list(findings),
         methods=methods(settings),
         # what a run may take of the machine shapes no result, so it must not change the page

@@ -16,6 +16,18 @@ MNI_SPACE = "MNI152NLin2009cAsym"
 
 BIDS_VERSION = "1.10.0"
 
+MODEL_LABELS: Mapping[str, str] = {
+    "srtm": "SRTM",
+    "srtm2": "SRTM2",
+    "mrtm1": "MRTM1",
+    "mrtm2": "MRTM2",
+    "logan": "LoganRef",
+    "suvr": "SUVR",
+    "suv": "SUV",
+    "wapi": "WAPI",
+}
+"""Model in the settings to the label of its `model` entity; BEP023 where it names the model."""
+
 
 @dataclass(frozen=True)
 class OutputName:

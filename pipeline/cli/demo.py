@@ -26,6 +26,7 @@ from pipeline.config.load import load_settings
 from pipeline.config.schema import Settings
 from pipeline.core.errors import ConfigError
 from pipeline.io.tables import read_table, write_table
+from pipeline.kinetics.contract import curve_models
 from pipeline.simulation.options import CohortOptions, ScannerOptions, SimulationOptions
 
 _REGIONS = ("ACC", "HIP", "VST", "PUT", "THA")
@@ -113,7 +114,7 @@ def compare(
         simulated = SimulatedScan.read(scan, bids_dir)
         kinpar = out_dir / derivative_path(scan.entities, "kinpar", model="SRTM")
         estimate = read_table(kinpar).set_index("name")["BPND"]
-        attainable = attainable_bpnd(simulated, regions, settings.kinetics.model)
+        attainable = attainable_bpnd(simulated, regions, curve_models(settings.kinetics.models)[0])
         truth = true_bpnd(simulated, regions.labels)
         error = alignment_error(simulated, out_dir)
         rows += [

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import dataclasses
 import difflib
 import tomllib
 from collections.abc import Iterable, Mapping
 from importlib.resources import files
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from pydantic import BaseModel, ValidationError
 
-from pipeline.config.schema import Settings
+from pipeline.config.schema import Kinetics, Settings
 from pipeline.core.errors import ConfigError
+from pipeline.kinetics import MODELS
+from pipeline.kinetics.contract import is_image_model
 
 
 def load_settings(config: str | None = None, overrides: Iterable[str] = ()) -> Settings:
@@ -45,6 +48,39 @@ def load_settings(config: str | None = None, overrides: Iterable[str] = ()) -> S
         return Settings.model_validate(content)
     except ValidationError as error:
         raise ConfigError(_explain(error, source)) from error
+
+
+def load_kinetics(models: Iterable[str], weights: str, overrides: Iterable[str]) -> Kinetics:
+    """Models by name with single options, for curves without a study.
+
+    Parameters
+    ----------
+    models : iterable of str
+        Names of models.
+    weights : str
+        Weights of the frames.
+    overrides : iterable of str
+        ``model.key=value``, as for `load_settings`.
+
+    Raises
+    ------
+    ConfigError
+        If a name or a key is not known, or a model fits images only.
+    """
+    content: dict[str, Any] = {}
+    for override in overrides:
+        _merge_override(content, override)
+    named = list(models)
+    if strangers := sorted(set(content) - set(named)):
+        raise ConfigError(f"--set {strangers[0]}...: not among the models ({', '.join(named)})")
+    described = [{**content.get(name, {}), "model": name} for name in named]
+    try:
+        kinetics = Kinetics.model_validate({"models": described, "weights": weights})
+    except ValidationError as error:
+        raise ConfigError(_explain(error, "models")) from error
+    if images := [model.model for model in kinetics.models if is_image_model(model)]:
+        raise ConfigError(f"{images[0]} fits images, not curves; use petbind BIDS OUT participant")
+    return kinetics
 
 
 def studies() -> dict[str, Path]:
@@ -127,7 +163,10 @@ def _field_names(schema: type[BaseModel], path: tuple[int | str, ...]) -> list[s
     section: Any = Settings().model_dump()
     names = list(schema.model_fields)
     for part in path:
-        if isinstance(section, Mapping) and part in section:
+        if part in MODELS:
+            section = {}
+            names = [option.name for option in dataclasses.fields(cast(Any, MODELS[str(part)]))]
+        elif isinstance(section, Mapping) and part in section:
             section = section[part]
             names = list(section) if isinstance(section, Mapping) else names
     return names

@@ -290,6 +290,16 @@ class RegionWeights:
         values = np.asarray(self.weights @ frame.reshape(-1).astype(np.float64))
         return np.where(self.volume_mm3 > 0, values, np.nan)
 
+    def finite_means(self, estimates: FloatArray) -> FloatArray:
+        """Like `means`, over the voxels (X, Y, Z) with a value; NaN for a region without one."""
+        flat = estimates.reshape(-1).astype(np.float64)
+        known = np.isfinite(flat)
+        share = np.asarray(self.weights @ known.astype(np.float64))
+        total = np.asarray(self.weights @ np.where(known, flat, 0.0))
+        mean = np.full(share.shape, np.nan)
+        np.divide(total, share, out=mean, where=share > 0)
+        return mean
+
 
 def _labelled_box(
     labels: Volume, shape: tuple[int, int, int], labels2grid: FloatArray

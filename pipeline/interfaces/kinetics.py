@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -15,57 +17,68 @@ from nipype.interfaces.base import (
     TraitedSpec,
     traits,
 )
+from numpy.typing import NDArray
 
 from pipeline.bids.scan import ScanInputs
 from pipeline.core.decay import decay_constant_per_s
 from pipeline.core.errors import DataError
-from pipeline.core.timing import FrameTiming
-from pipeline.core.volume import FloatArray, Volume
+from pipeline.core.volume import Volume
 from pipeline.imaging.resampling import smooth
 from pipeline.imaging.warp import resample_through_field
 from pipeline.interfaces.regions import BRAIN
-from pipeline.io.images import read_series, read_volume, write_volume
+from pipeline.io.images import iterate_frames, read_volume, write_volume
+from pipeline.io.kinetics import mean_table, parameter_table
+from pipeline.io.region_weights import read_region_weights
 from pipeline.io.tables import read_table, write_table
 from pipeline.io.transforms import read_itk_transform
 from pipeline.io.warps import read_field
-from pipeline.kinetics.contract import ModelFit, flag_text
-from pipeline.kinetics.weights import inverse_variance_weights
+from pipeline.kinetics.contract import RESIDUAL, curve_models, is_image_model, map_symbols
+from pipeline.kinetics.curves import ScanCurves
+from pipeline.kinetics.weights import frame_weights
 
-MAP_PARAMETERS = ("BPND", "R1", "k2")
-"""Parameters that are written as maps."""
+_NOT_REGIONS = ("frame_start", "frame_end", BRAIN)
 
 
 class _FitInputSpec(BaseInterfaceInputSpec):  # type: ignore[misc]
     tacs = File(exists=True, mandatory=True, desc="curves of regions, reference and brain")
-    model = traits.Any(mandatory=True, desc="`pipeline.kinetics.ReferenceModel`")
+    models = traits.List(
+        traits.Any, mandatory=True, desc="`ReferenceModel` or `ImageModel`, in order"
+    )
+    weights = traits.Str(mandatory=True, desc="how frames are weighted")
     reference = traits.Str(mandatory=True, desc="column of the reference region")
-    scan = traits.Instance(ScanInputs, mandatory=True, desc="frame timing and radionuclide")
+    scan = traits.Instance(ScanInputs, mandatory=True, desc="frame timing, radionuclide, dose")
 
 
 class _FitRegionsOutputSpec(TraitedSpec):  # type: ignore[misc]
-    kinpar = File(exists=True, desc="a row per region: estimates, standard errors, flag")
-    fitted_tacs = File(exists=True, desc="model curves, like the TACs, and the frame weights")
+    kinpar = OutputMultiObject(
+        File(exists=True), desc="one per model: a row per region, estimates, errors, flag"
+    )
+    fitted_tacs = OutputMultiObject(
+        File(exists=True), desc="one per model: its curves, like the TACs, and the frame weights"
+    )
 
 
 class FitRegions(SimpleInterface):  # type: ignore[misc]
-    """Fit every regional curve."""
+    """Fit every model to every regional curve."""
 
     input_spec, output_spec = _FitInputSpec, _FitRegionsOutputSpec
 
     def _run_interface(self, runtime: Any) -> Any:
-        tacs, timing = read_table(self.inputs.tacs), self.inputs.scan.timing
-        ref, weights = _reference(tacs, self.inputs.reference, self.inputs.scan)
-        skip = ("frame_start", "frame_end", BRAIN, self.inputs.reference)
-        names = [column for column in tacs.columns if column not in skip]
-        fit = self.inputs.model.fit(tacs[names].to_numpy(float).T, ref, timing, weights)
-        fitted = tacs[["frame_start", "frame_end"]].copy()
-        fitted[names] = fit.fitted.T
-        fitted["weight"] = weights
+        tacs = read_table(self.inputs.tacs)
+        curves = _scan_curves(tacs, self.inputs)
         folder = Path(runtime.cwd)
-        self._results.update(
-            kinpar=str(write_table(folder / "kinpar.tsv", _parameter_table(names, fit))),
-            fitted_tacs=str(write_table(folder / "fitted.tsv", fitted)),
-        )
+        self._results.update(kinpar=[], fitted_tacs=[])
+        for model in curve_models(self.inputs.models):
+            with _naming(model):
+                resolved = curves.resolved(model)
+                fit = resolved.fit(curves.tacs, curves.ref, curves.timing, curves.weights)
+            fitted = tacs[["frame_start", "frame_end"]].copy()
+            fitted[list(curves.names)] = fit.fitted.T
+            fitted["weight"] = curves.weights
+            made = {"kinpar": parameter_table(curves.names, fit), "fitted_tacs": fitted}
+            for port, table in made.items():
+                path = write_table(folder / f"{port}_{model.model}.tsv", table)
+                self._results[port].append(str(path))
         return runtime
 
 
@@ -76,28 +89,82 @@ class _FitVoxelsInputSpec(_FitInputSpec):
 
 
 class _FitVoxelsOutputSpec(TraitedSpec):  # type: ignore[misc]
-    maps = OutputMultiObject(File(exists=True), desc="one per parameter of MAP_PARAMETERS")
+    maps = OutputMultiObject(
+        File(exists=True), desc="of every model in turn, one per symbol of `map_symbols`"
+    )
 
 
 class FitVoxels(SimpleInterface):  # type: ignore[misc]
-    """Fit every voxel of the brain; NaN elsewhere and where the fit failed."""
+    """Fit every model in every voxel of the brain; NaN elsewhere and where a fit failed."""
 
     input_spec, output_spec = _FitVoxelsInputSpec, _FitVoxelsOutputSpec
 
     def _run_interface(self, runtime: Any) -> Any:
-        tacs, timing = read_table(self.inputs.tacs), self.inputs.scan.timing
-        ref, weights = _reference(tacs, self.inputs.reference, self.inputs.scan)
+        curves = _scan_curves(read_table(self.inputs.tacs), self.inputs)
         mask = read_volume(self.inputs.brain_mask)
         inside = mask.data > 0
-        curves = _voxel_curves(self.inputs.pet_preproc, inside, self.inputs.smoothing_fwhm_mm)
-        fit = self.inputs.model.fit(curves, ref, timing, weights)
+        margins = [m.margin_voxels for m in self.inputs.models if is_image_model(m)]
+        box = _bounding_box(inside, max(margins, default=0))
+        frames = _frames_in_box(
+            self.inputs.pet_preproc, box, len(curves.timing), self.inputs.smoothing_fwhm_mm
+        )
+        voxels: NDArray[np.float32] | None = None
         paths = []
-        for symbol in MAP_PARAMETERS:
-            values = np.full(mask.shape, np.nan, np.float32)
-            values[inside] = fit.estimates[symbol]
-            path = Path(runtime.cwd) / f"{symbol}.nii.gz"
-            paths.append(str(write_volume(path, mask.with_data(values))))
+        shared = (curves.ref, curves.timing, curves.weights)
+        for model in self.inputs.models:
+            with _naming(model):
+                resolved = curves.resolved_for_voxels(model)
+                if is_image_model(resolved):
+                    fit = resolved.fit_image(frames, inside[box], *shared)
+                else:
+                    voxels = frames[inside[box]] if voxels is None else voxels
+                    fit = resolved.fit_voxels(voxels, *shared)
+            maps = {**fit.estimates, RESIDUAL: fit.residual}
+            for symbol in map_symbols(model):
+                values = np.full(mask.shape, np.nan, np.float32)
+                values[inside] = maps[symbol]
+                path = Path(runtime.cwd) / f"{model.model}_{symbol}.nii.gz"
+                paths.append(str(write_volume(path, mask.with_data(values))))
         self._results["maps"] = paths
+        return runtime
+
+
+class _AverageMapsInputSpec(BaseInterfaceInputSpec):  # type: ignore[misc]
+    maps = traits.List(File(exists=True), mandatory=True, desc="of `FitVoxels`")
+    models = traits.List(traits.Any, mandatory=True, desc="as of `FitVoxels`")
+    region_weights = File(exists=True, mandatory=True, desc="weights of every region, npz")
+    reference = traits.Str(mandatory=True, desc="name of the reference region")
+    minimum_volume_mm3 = traits.Float(mandatory=True, desc="smaller regions get no mean")
+
+
+class _AverageMapsOutputSpec(TraitedSpec):  # type: ignore[misc]
+    kinpar = OutputMultiObject(
+        File(exists=True), desc="one per model of whole images: a row per region"
+    )
+
+
+class AverageMaps(SimpleInterface):  # type: ignore[misc]
+    """Regional values of models of whole images: the means of their maps."""
+
+    input_spec, output_spec = _AverageMapsInputSpec, _AverageMapsOutputSpec
+
+    def _run_interface(self, runtime: Any) -> Any:
+        regions = read_region_weights(self.inputs.region_weights)
+        shown = [name not in (BRAIN, self.inputs.reference) for name in regions.names]
+        usable = regions.volume_mm3 >= self.inputs.minimum_volume_mm3
+        names = [name for name, keep in zip(regions.names, shown, strict=True) if keep]
+        maps = iter(self.inputs.maps)
+        self._results["kinpar"] = []
+        for model in self.inputs.models:
+            paths = {symbol: next(maps) for symbol in map_symbols(model)}
+            if not is_image_model(model):
+                continue
+            means = {}
+            for symbol in model.map_parameters:
+                values = regions.finite_means(read_volume(paths[symbol]).data)
+                means[symbol] = np.where(usable, values, np.nan)[shown]
+            path = Path(runtime.cwd) / f"kinpar_{model.model}.tsv"
+            self._results["kinpar"].append(str(write_table(path, mean_table(names, means))))
         return runtime
 
 
@@ -132,36 +199,52 @@ class MapsToMni(SimpleInterface):  # type: ignore[misc]
         return runtime
 
 
-def _reference(
-    tacs: pd.DataFrame, reference: str, scan: ScanInputs
-) -> tuple[FloatArray, FloatArray]:
-    """Reference curve (F,) and frame weights (F,) of a scan."""
-    ref = tacs[reference].to_numpy(float)
+def _scan_curves(tacs: pd.DataFrame, inputs: Any) -> ScanCurves:
+    """Curves of the regions of a scan, with what models need to know of it."""
+    scan: ScanInputs = inputs.scan
+    ref = tacs[inputs.reference].to_numpy(float)
     if not np.isfinite(ref).all():
         raise DataError(
-            f"the reference region {reference} has no curve: it lies outside the field of view "
-            "or is too small; see the regions on the page of the session"
+            f"the reference region {inputs.reference} has no curve: it lies outside the field of "
+            "view or is too small; see the regions on the page of the session"
         )
-    timing: FrameTiming = scan.timing
+    names = [name for name in tacs.columns if name not in (*_NOT_REGIONS, inputs.reference)]
     rate_per_s = decay_constant_per_s(scan.radionuclide) if scan.radionuclide else 0.0
-    return ref, inverse_variance_weights(tacs[BRAIN].to_numpy(float), timing, rate_per_s)
+    brain = tacs[BRAIN].to_numpy(float)
+    return ScanCurves(
+        names=tuple(names),
+        tacs=tacs[names].to_numpy(float).T,
+        ref=ref,
+        timing=scan.timing,
+        weights=frame_weights(inputs.weights, brain, scan.timing, rate_per_s),
+        injected_mbq=scan.injected_mbq,
+        body_weight_kg=scan.body_weight_kg,
+    )
 
 
-def _parameter_table(names: list[str], fit: ModelFit) -> pd.DataFrame:
-    table = pd.DataFrame({"index": np.arange(len(names)) + 1, "name": names})
-    for symbol, values in fit.estimates.items():
-        table[symbol] = values
-    for symbol, errors in fit.standard_errors.items():
-        with np.errstate(divide="ignore", invalid="ignore"):
-            table[f"{symbol}-se"] = 100 * errors / np.abs(fit.estimates[symbol])
-    table["flag"] = [flag_text(int(flags)) or "n/a" for flags in fit.flags]
-    return table
+@contextmanager
+def _naming(model: Any) -> Iterator[None]:
+    """What a model cannot do with a scan, said with the model's name."""
+    try:
+        yield
+    except ValueError as error:
+        raise DataError(f"model {model.model}: {error}") from error
 
 
-def _voxel_curves(path: str, inside: Any, fwhm_mm: float) -> FloatArray:
-    """Curves (V, F) float32 of the voxels of a mask."""
-    series, affine = read_series(path)
-    if fwhm_mm > 0:
-        for i in range(series.shape[3]):
-            series[..., i] = smooth(Volume(series[..., i], affine), fwhm_mm).data
-    return np.ascontiguousarray(series[inside])
+def _bounding_box(inside: NDArray[np.bool_], margin: int) -> tuple[slice, ...]:
+    """Box that holds a mask and, where the image does, a margin around it; as an index."""
+    ends = zip(np.nonzero(inside), inside.shape, strict=True)
+    return tuple(
+        slice(max(int(place.min()) - margin, 0), min(int(place.max()) + 1 + margin, size))
+        for place, size in ends
+    )
+
+
+def _frames_in_box(
+    path: str, box: tuple[slice, ...], n_frames: int, fwhm_mm: float
+) -> NDArray[np.float32]:
+    """Frames (X, Y, Z, F) inside a box; the scan as a whole is never in memory."""
+    frames = np.empty((*(side.stop - side.start for side in box), n_frames), np.float32)
+    for i, frame in enumerate(iterate_frames(path)):
+        frames[..., i] = (smooth(frame, fwhm_mm) if fwhm_mm > 0 else frame).data[box]
+    return frames

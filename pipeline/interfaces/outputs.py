@@ -20,7 +20,7 @@ class _SaveInputSpec(DynamicTraitedSpec):  # type: ignore[misc]
     targets = traits.Dict(
         mandatory=True, desc="input name to relative path, or list of paths for a list of files"
     )
-    metadata = traits.Dict(desc="input name to the content of its JSON sidecar")
+    metadata = traits.Dict(desc="input name to the content of its JSON sidecar, or of each")
 
 
 class _SaveOutputSpec(TraitedSpec):  # type: ignore[misc]
@@ -48,18 +48,20 @@ class SaveDerivatives(SimpleInterface):  # type: ignore[misc]
             sources, targets = getattr(self.inputs, name), self.inputs.targets[name]
             several = isinstance(targets, list)
             pairs = zip(sources, targets, strict=True) if several else [(sources, targets)]
-            for source, target in pairs:
+            about = self.inputs.metadata.get(name, {})
+            for place, (source, target) in enumerate(pairs):
                 written.append(str(publish(Path(source), root / target)))
-                self._describe(name, root / target)
+                _describe(root / target, about[place] if isinstance(about, list) else about)
         self._results["out_files"] = written
         return runtime
 
-    def _describe(self, name: str, target: Path) -> None:
-        metadata: Mapping[str, Any] = self.inputs.metadata.get(name, {})
-        if metadata:
-            sidecar = sidecar_path(target)
-            partial = sidecar.with_name(f".{sidecar.name}.{os.getpid()}")
-            write_json(partial, metadata).replace(sidecar)
+
+def _describe(target: Path, metadata: Mapping[str, Any]) -> None:
+    """Write the sidecar of an output, where there is something to say."""
+    if metadata:
+        sidecar = sidecar_path(target)
+        partial = sidecar.with_name(f".{sidecar.name}.{os.getpid()}")
+        write_json(partial, metadata).replace(sidecar)
 
 
 def publish(source: Path, target: Path) -> Path:

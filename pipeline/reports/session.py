@@ -44,7 +44,17 @@ from pipeline.reports.page import (
 )
 from pipeline.reports.style import UNITS, Colour, as_hex, data_uri, distinct_colours
 
-_PARAMETERS = {"BPND": ".2f", "R1": ".2f", "k2": ".3f", "k2a": ".3f"}
+_PARAMETERS = {
+    "BPND": ".2f",
+    "DVR": ".2f",
+    "SUVR": ".2f",
+    "SUV": ".2f",
+    "R1": ".2f",
+    "k2": ".3f",
+    "k2a": ".3f",
+    "tstar": ".1f",
+}
+_MAP_NAMES = {"residual": "Weighted residual"}
 _MOST_CARDS = 8
 _LARGE_STEP_MM = 3.0
 """Mean shift of the head from a frame to the next that the findings tell of."""
@@ -98,6 +108,24 @@ class Regions:
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
+class ModelReport:
+    """What one model found."""
+
+    model: str
+    """Its name as papers write it."""
+    kinetics: Sequence[Mapping[str, Any]] = ()
+    """Rows of the kinetic table: `name`, parameters, `<parameter>-se` in per cent, `flag`."""
+    maps: Mapping[str, Volume] = field(default_factory=dict)
+    """Parameter to map, on the grid of the PET reference."""
+
+    @property
+    def main(self) -> str:
+        """The parameter that cards and curves show: the first of the table."""
+        columns = {key: None for row in self.kinetics for key in row}
+        return next((column for column in columns if column in _PARAMETERS), "BPND")
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
 class SessionReport:
     """What the page of a session is made of; what is missing is left out of it."""
 
@@ -112,11 +140,8 @@ class SessionReport:
     motion: Motion | None = None
     regions: Regions | None = None
     curves: Curves | None = None
-    model: str = "SRTM"
-    kinetics: Sequence[Mapping[str, Any]] = ()
-    """Rows of the kinetic table: `name`, parameters, `<parameter>-se` in per cent, `flag`."""
-    maps: Mapping[str, Volume] = field(default_factory=dict)
-    """Parameter to map, on the grid of the PET reference."""
+    models: Sequence[ModelReport] = ()
+    """The first one is the one that cards and curves show."""
     methods: Sequence[str] = ()
     findings: Sequence[Note] = ()
     provenance: Mapping[str, Any] = field(default_factory=dict)
@@ -133,13 +158,13 @@ def render_session(report: SessionReport) -> str:
     shown = {key: value for key, value in report.scan.items() if value not in (None, "")}
     sections = [
         _findings(report),
-        _kinetics(report),
+        *(_kinetics(report, fit) for fit in report.models),
         _curves(report),
         _anatomy(report),
         _coregistration(report),
         _motion(report),
         _regions(report),
-        _maps(report),
+        *(_maps(report, fit) for fit in report.models),
         Section("methods", "Methods", text=[public(text) for text in report.methods]),
         Section(
             "provenance",
@@ -153,32 +178,40 @@ def render_session(report: SessionReport) -> str:
             kicker="petbind session report",
             facts=facts(shown, _SCAN_NAMES),
             cards=_cards(report),
-            cards_title=SYMBOL_HTML["BPND"] + " of the regions",
+            cards_title=SYMBOL_HTML[_first(report).main] + " of the regions",
             sections=[section for section in sections if section is not None],
             version=report.version,
         )
     )
 
 
+def _first(report: SessionReport) -> ModelReport:
+    return next(iter(report.models), ModelReport(model=""))
+
+
 def _cards(report: SessionReport) -> list[Card]:
-    cards = []
-    for row in list(report.kinetics)[:_MOST_CARDS]:
-        error = _value(row, "BPND-se")
-        cards.append(
-            Card(
-                title=str(row["name"]),
-                value=number(_value(row, "BPND")).text,
-                detail=f"SE {error:.1f} %" if np.isfinite(error) else "no standard error",
-                flag=_flag(row),
-            )
+    fit = _first(report)
+    return [
+        Card(
+            title=str(row["name"]),
+            value=number(_value(row, fit.main)).text,
+            detail=_error_text(_value(row, f"{fit.main}-se")),
+            flag=_flag(row),
         )
-    return cards
+        for row in list(fit.kinetics)[:_MOST_CARDS]
+    ]
+
+
+def _error_text(percent: float) -> str:
+    return f"SE {percent:.1f} %" if np.isfinite(percent) else "no standard error"
 
 
 def _findings(report: SessionReport) -> Section:
-    flagged = [row for row in report.kinetics if _flag(row)]
+    flagged = [(fit.model, row) for fit in report.models for row in fit.kinetics if _flag(row)]
     notes = [Note(n.severity, public(n.text), public(n.where)) for n in report.findings]
-    notes += [Note("warning", f"fit: {_flag(row)}", str(row["name"])) for row in flagged]
+    notes += [
+        Note("warning", f"{model} fit: {_flag(row)}", str(row["name"])) for model, row in flagged
+    ]
     notes += _jumps(report.motion)
     text = () if notes else ("Nothing was found wrong with the data or the fits.",)
     return Section("findings", "Findings", text=text, notes=notes)
@@ -285,62 +318,76 @@ def _regions(report: SessionReport) -> Section | None:
 def _curves(report: SessionReport) -> Section | None:
     if report.curves is None:
         return None
-    estimates = {str(row["name"]): _value(row, "BPND") for row in report.kinetics}
+    fit = _first(report)
+    estimates = {str(row["name"]): _value(row, fit.main) for row in fit.kinetics}
     shown = Shown(
-        data_uri(curve_figure(report.curves, estimates), "svg"),
-        f"Time-activity curves and the fit of {report.model}, decay-corrected. Reference: "
+        data_uri(curve_figure(report.curves, estimates, fit.main), "svg"),
+        f"Time-activity curves and the fit of {fit.model}, decay-corrected. Reference: "
         f"{report.curves.reference or 'none'}.",
         CURVE_KEY,
     )
     return Section("curves", "Time-activity curves", "Curves", figures=[shown])
 
 
-def _kinetics(report: SessionReport) -> Section | None:
-    if not report.kinetics:
+def _kinetics(report: SessionReport, fit: ModelReport) -> Section | None:
+    if not fit.kinetics:
         return None
-    present = [p for p in _PARAMETERS if any(p in row for row in report.kinetics)]
+    shown = [
+        column
+        for parameter in _PARAMETERS
+        for column in (parameter, f"{parameter}-se")
+        if column != "k2a-se" and _has_values(fit, column)
+    ]
     volumes = {} if report.regions is None else report.regions.volumes_mm3
-    finite = [v for row in report.kinetics if np.isfinite(v := _value(row, "BPND"))]
-    largest = max(finite, default=1.0)
-    heads: list[str] = ["Region"]
-    for parameter in present:
-        unit = UNITS[parameter]
-        heads.append(SYMBOL_HTML[parameter] + ("" if unit == "unitless" else f" ({unit})"))
-        if parameter != "k2a":
-            heads.append("SE (%)")
-    heads += [*(["Volume (mL)"] if volumes else []), "Flag"]
-    rows = [_kinetic_row(row, present, largest, volumes) for row in report.kinetics]
+    heads = ["Region", *map(_heading, shown), *(["Volume (mL)"] if volumes else []), "Flag"]
+    finite = [v for row in fit.kinetics if np.isfinite(v := _value(row, fit.main))]
+    bar = (fit.main, max(finite, default=1.0))
+    rows = [_kinetic_row(row, shown, bar, volumes) for row in fit.kinetics]
+    first = fit is report.models[0]
     return Section(
-        "kinetics",
-        f"Kinetic parameters ({report.model})",
-        "Kinetics",
+        "kinetics" if first else f"kinetics-{fit.model.lower()}",
+        f"Kinetic parameters ({fit.model})",
+        "Kinetics" if first else fit.model,
         tables=[Table(heads, rows)],
     )
 
 
+def _has_values(fit: ModelReport, column: str) -> bool:
+    """Whether a column belongs into the table: errors only where some are known."""
+    if column.endswith("-se"):
+        return any(np.isfinite(_value(row, column)) for row in fit.kinetics)
+    return any(column in row for row in fit.kinetics)
+
+
+def _heading(column: str) -> str:
+    """Heading of a column of the kinetic table."""
+    if column.endswith("-se"):
+        return "SE (%)"
+    unit = UNITS[column]
+    return SYMBOL_HTML[column] + ("" if unit == "unitless" else f" ({unit})")
+
+
 def _kinetic_row(
     row: Mapping[str, Any],
-    present: Sequence[str],
-    largest: float,
+    shown: Sequence[str],
+    bar: tuple[str, float],
     volumes: Mapping[str, float],
 ) -> list[Cell]:
     cells = [Cell(str(row["name"]))]
-    for parameter in present:
-        value = _value(row, parameter)
-        cell = number(value, _PARAMETERS[parameter])
-        if parameter == "BPND" and np.isfinite(value) and largest > 0:
-            cell = Cell(cell.text, cell.kind, bar=float(np.clip(value / largest, 0, 1)))
+    for column in shown:
+        value = _value(row, column)
+        cell = number(value, _PARAMETERS.get(column, ".1f"))
+        if column == bar[0] and np.isfinite(value) and bar[1] > 0:
+            cell = Cell(cell.text, cell.kind, bar=float(np.clip(value / bar[1], 0, 1)))
         cells.append(cell)
-        if parameter != "k2a":
-            cells.append(number(_value(row, f"{parameter}-se"), ".1f"))
     if volumes:
         cells.append(number(volumes.get(str(row["name"]), np.nan) / 1000))
     flag = _flag(row)
     return [*cells, Cell(flag, "flag") if flag else Cell("")]
 
 
-def _maps(report: SessionReport) -> Section | None:
-    if not report.maps:
+def _maps(report: SessionReport, fit: ModelReport) -> Section | None:
+    if not fit.maps:
         return None
     brain = None
     if report.coregistration is not None and report.tissues is not None:
@@ -348,12 +395,18 @@ def _maps(report: SessionReport) -> Section | None:
     figures = [
         Shown(
             data_uri(map_figure(symbol, volume, brain), "png"),
-            f"{symbol} ({UNITS.get(symbol, '')}) in every voxel by {report.model}. "
-            f"{_CAPTION_SIDES}",
+            f"{_MAP_NAMES.get(symbol, symbol)} ({UNITS.get(symbol, '')}) in every voxel by "
+            f"{fit.model}. {_CAPTION_SIDES}",
         )
-        for symbol, volume in report.maps.items()
+        for symbol, volume in fit.maps.items()
     ]
-    return Section("maps", "Parametric maps", "Maps", figures=figures)
+    first = fit is report.models[0]
+    return Section(
+        "maps" if first else f"maps-{fit.model.lower()}",
+        f"Parametric maps ({fit.model})",
+        "Maps" if first else f"{fit.model} maps",
+        figures=figures,
+    )
 
 
 def _in_petref(brain: Volume | None, petref2t1w_xfm: FloatArray) -> Volume | None:

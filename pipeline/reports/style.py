@@ -22,7 +22,18 @@ BLUE, VERMILLION, YELLOW = "#0072B2", "#D55E00", "#F0E442"
 CYCLE = (BLUE, VERMILLION, GREEN, PINK, ORANGE, SKY)
 """Colours that stay apart for colour-blind eyes (Okabe & Ito 2008)."""
 
-UNITS = {"BPND": "unitless", "R1": "unitless", "k2": "1/min", "k2a": "1/min", "k2prime": "1/min"}
+UNITS = {
+    "BPND": "unitless",
+    "DVR": "unitless",
+    "SUVR": "unitless",
+    "SUV": "g/mL",
+    "R1": "unitless",
+    "k2": "1/min",
+    "k2a": "1/min",
+    "k2prime": "1/min",
+    "tstar": "min",
+    "residual": "Bq/mL",
+}
 """Units of the parameters that tables and maps show."""
 
 SYMBOLS = {
@@ -31,6 +42,8 @@ SYMBOLS = {
     "k2": "$k_2$",
     "k2a": "$k_\\mathrm{2a}$",
     "k2prime": "$k_2'$",
+    "tstar": "$t^*$",
+    "residual": "Weighted residual",
 }
 """Parameters as axes write them."""
 

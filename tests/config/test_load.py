@@ -6,6 +6,7 @@ from pydantic import ValidationError
 from pipeline.config.load import find_study, load_settings, studies
 from pipeline.config.schema import EmbeddedMotion, NoMotion, Regions
 from pipeline.core.errors import ConfigError
+from pipeline.kinetics import Logan, Mrtm1
 
 
 def test_overrides_win_over_the_file(tmp_path):
@@ -25,14 +26,14 @@ def test_an_override_may_be_text_or_toml():
 def test_every_problem_is_told_at_once_with_the_nearest_name(tmp_path):
     path = tmp_path / "bad.toml"
     path.write_text(
-        "[kinetics.model]\nk2a_mim = 0.1\n[resources]\nn_procs = 0\n"
+        "[[kinetics.models]]\nmodel = 'srtm'\nk2a_mim = 0.1\n[resources]\nn_procs = 0\n"
         "[motion]\nbackend = 'mcflurt'\n"
     )
     with pytest.raises(ConfigError) as caught:
         load_settings(str(path))
     text = str(caught.value)
     assert text.startswith("bad.toml: 3 problem(s)")
-    assert "kinetics.model.k2a_mim: no such setting; did you mean 'k2a_min'?" in text
+    assert "kinetics.models.0.srtm.k2a_mim: no such setting; did you mean 'k2a_min'?" in text
     assert "resources.n_procs: Input should be greater than or equal to 1" in text
     assert "'mcflurt'" in text
 
@@ -41,6 +42,30 @@ def test_every_problem_is_told_at_once_with_the_nearest_name(tmp_path):
 def test_a_malformed_override_is_refused(override):
     with pytest.raises(ConfigError):
         load_settings(None, ["motion.backend=none", override])
+
+
+def test_models_go_by_name_or_with_their_options():
+    text = 'kinetics.models=["mrtm1", {model = "logan", tstar_min = 30}]'
+    assert load_settings(None, [text]).kinetics.models == (Mrtm1(), Logan(tstar_min=30))
+
+
+@pytest.mark.parametrize(
+    ("models", "message"),
+    [
+        ('["srtm", "srtm"]', "named twice"),
+        ('["wapi"]', "wapi fits images"),
+        ("[]", "name at least one"),
+        ('["srtn"]', "srtn"),
+    ],
+)
+def test_models_that_make_no_sense_are_refused(models, message):
+    with pytest.raises(ConfigError, match=message):
+        load_settings(None, [f"kinetics.models={models}"])
+
+
+def test_a_model_of_images_needs_maps():
+    with pytest.raises(ConfigError, match="maps = true"):
+        load_settings(None, ['kinetics.models=["srtm", "wapi"]', "kinetics.maps=false"])
 
 
 def test_options_of_another_backend_are_refused():

@@ -12,6 +12,8 @@ from pipeline.interfaces.reports import SessionPage, _read_curves
 from pipeline.io.images import write_array
 from pipeline.io.tables import write_json, write_table
 from pipeline.io.transforms import write_itk_transform
+from pipeline.kinetics import Srtm
+from pipeline.kinetics.contract import map_symbols
 
 N_FRAMES = 6
 
@@ -72,20 +74,23 @@ def files(tmp_path):
         "regions_dseg_tsv": table("regions", {"index": [1], "name": ["Putamen"]}),
         "morph": table("morph", {"index": [1], "name": ["Putamen"], "volume-mm3": [4321.0]}),
         "tacs": table("tacs", {**frames, "Putamen": 2e4, "Cerebellum": 1e4, "Brain": 1e4}),
-        "fitted_tacs": table("fitted", {**frames, "Putamen": 2e4, "weight": 1.0}),
-        "kinpar": table(
-            "kinpar",
-            {
-                "index": [1],
-                "name": ["Putamen"],
-                "R1": [0.9],
-                "k2": [0.1],
-                "BPND": [1.234],
-                "BPND-se": [3.2],
-                "flag": ["imprecise"],
-            },
-        ),
-        "maps": [image(name, inside) for name in ("BPND", "R1", "k2")],
+        "models": [Srtm()],
+        "fitted_tacs": [table("fitted", {**frames, "Putamen": 2e4, "weight": 1.0})],
+        "kinpar": [
+            table(
+                "kinpar",
+                {
+                    "index": [1],
+                    "name": ["Putamen"],
+                    "BPND": [1.234],
+                    "R1": [0.9],
+                    "k2": [0.1],
+                    "BPND-se": [3.2],
+                    "flag": ["imprecise"],
+                },
+            )
+        ],
+        "maps": [image(name, inside) for name in map_symbols(Srtm())],
     }
 
 
@@ -120,7 +125,7 @@ def test_files_become_a_page(tmp_path, monkeypatch, scan, files):
         "motion.backend",
     ):
         assert words in html, words
-    assert html.count("data:image/") == 10
+    assert html.count("data:image/") == 11
     assert "/data/jane" not in html
 
 

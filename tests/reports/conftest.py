@@ -11,7 +11,7 @@ from pipeline.core.volume import Volume
 from pipeline.reports.curves import Curves, Motion
 from pipeline.reports.overlays import Tissues
 from pipeline.reports.page import Note
-from pipeline.reports.session import Coregistration, Regions, SessionReport
+from pipeline.reports.session import Coregistration, ModelReport, Regions, SessionReport
 
 
 def _distance(affine, shape):
@@ -66,16 +66,33 @@ def full_report():
             {"Caudate": 1.49 * curve},
             "Cerebellum",
         ),
-        kinetics=[
-            {"name": "Caudate", "BPND": 0.51, "BPND-se": 4.0, "R1": 0.9, "k2": 0.1, "flag": None},
-            {
-                "name": "Insula",
-                "BPND": float("nan"),
-                "R1": float("nan"),
-                "flag": "failed,at_bound",
-            },
+        models=[
+            ModelReport(
+                model="SRTM",
+                kinetics=[
+                    {
+                        "name": "Caudate",
+                        "BPND": 0.51,
+                        "BPND-se": 4.0,
+                        "R1": 0.9,
+                        "k2": 0.1,
+                        "flag": None,
+                    },
+                    {
+                        "name": "Insula",
+                        "BPND": float("nan"),
+                        "R1": float("nan"),
+                        "flag": "failed,at_bound",
+                    },
+                ],
+                maps={"BPND": on_pet(np.where(d < 38, 0.5, np.nan)), "k2": on_pet(0.1 * (d < 38))},
+            ),
+            ModelReport(
+                model="LoganRef",
+                kinetics=[{"name": "Caudate", "BPND": 0.49, "DVR": 1.49, "tstar": 21.0}],
+                maps={"DVR": on_pet(np.where(d < 38, 1.5, np.nan))},
+            ),
         ],
-        maps={"BPND": on_pet(np.where(d < 38, 0.5, np.nan)), "k2": on_pet(0.1 * (d < 38))},
         methods=["The model was fitted."],
         findings=[Note("warning", "InjectedMass is missing", "sub-01_pet.json")],
         provenance={"settings": {"motion": {"backend": "none"}}},

@@ -34,7 +34,7 @@ def test_left_is_shown_on_the_left():
 
 
 def test_a_map_scale_starts_at_zero_and_ends_on_a_round_number(full_report):
-    figure = map_figure("BPND", full_report.maps["BPND"], None)
+    figure = map_figure("BPND", full_report.models[0].maps["BPND"], None)
     bar = figure.axes[-1]
     assert "BP" in bar.get_ylabel()
     assert "unitless" in bar.get_ylabel()

@@ -12,7 +12,7 @@ import pytest
 from pipeline.core.volume import Volume
 from pipeline.reports import session
 from pipeline.reports.page import Note, facts, number, public
-from pipeline.reports.session import render_session
+from pipeline.reports.session import ModelReport, render_session
 
 ATTACK = '<script>alert("x")</script>'
 
@@ -47,12 +47,14 @@ def test_every_part_is_there(html):
     assert sections == [
         "findings",
         "kinetics",
+        "kinetics-loganref",
         "curves",
         "anatomy",
         "coregistration",
         "motion",
         "regions",
         "maps",
+        "maps-loganref",
         "methods",
         "provenance",
     ]
@@ -73,7 +75,7 @@ def test_loads_nothing_and_runs_nothing(html):
     assert not page.named("link")
     assert not [attrs for _, attrs in page.tags if any(key.startswith("on") for key in attrs)]
     sources = [attrs["src"] for attrs in page.named("img")]
-    assert len(sources) == 9
+    assert len(sources) == 10
     assert all(source.startswith("data:image/") for source in sources)
     styles = re.findall(r"<style>(.*?)</style>", html, re.DOTALL)
     assert not re.search(r"url\(|@import", " ".join(styles))
@@ -92,7 +94,9 @@ def test_text_from_the_data_set_is_escaped(bare_report, full_report):
             bare_report,
             curves=replace(full_report.curves, reference=ATTACK),
             scan={"subject": "01", "tracer_name": ATTACK, "t1w_reason": ATTACK},
-            kinetics=[{"name": ATTACK, "BPND": 1.0, "flag": ATTACK}],
+            models=[
+                ModelReport(model=ATTACK, kinetics=[{"name": ATTACK, "BPND": 1.0, "flag": ATTACK}])
+            ],
             methods=[ATTACK],
             findings=[Note(f'"{ATTACK}', ATTACK, ATTACK)],
             provenance={ATTACK: ATTACK},
@@ -145,9 +149,11 @@ def test_any_part_may_be_missing(changed, missing, monkeypatch):
 
 
 def test_a_map_without_a_single_value_is_drawn_empty(bare_report, full_report):
-    empty = full_report.maps["BPND"]
+    empty = full_report.models[0].maps["BPND"]
     empty = Volume(np.full(empty.shape, np.nan, np.float32), empty.affine)
-    assert "data:image/png" in render_session(replace(bare_report, maps={"BPND": empty}))
+    assert "data:image/png" in render_session(
+        replace(bare_report, models=[ModelReport(model="SRTM", maps={"BPND": empty})])
+    )
 
 
 def test_a_failed_estimate_is_never_a_number():

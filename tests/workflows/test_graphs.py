@@ -83,6 +83,7 @@ SETTINGS = {
     "no motion": ("motion.backend=none",),
     "no coregistration": ("coregistration.backend=none",),
     "no maps": ("kinetics.maps=false",),
+    "several models": ('kinetics.models=["srtm", "logan", "wapi"]',),
 }
 every_setting = pytest.mark.parametrize("overrides", SETTINGS.values(), ids=list(SETTINGS))
 
