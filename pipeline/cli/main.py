@@ -23,6 +23,7 @@ _COMMANDS = {
     "config": ("pipeline.cli.commands", "config"),
     "simulate": ("pipeline.cli.simulate", "run"),
     "demo": ("pipeline.cli.demo", "run"),
+    "fit": ("pipeline.cli.fit", "run"),
 }
 _THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 

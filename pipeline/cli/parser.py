@@ -8,6 +8,7 @@ from pathlib import Path
 
 from pipeline import __version__
 
+_MODELS = "srtm, srtm2, mrtm1, mrtm2, logan, suvr or suv"
 _ENTITIES = ("participant", "session", "tracer", "task", "rec", "run")
 
 
@@ -25,6 +26,7 @@ def build_parser() -> argparse.ArgumentParser:
     _add_graph(commands)
     _add_simulate(commands)
     _add_demo(commands)
+    _add_fit(commands)
     _add_config(commands)
     return parser
 
@@ -93,6 +95,43 @@ def _add_demo(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
     )
     demo.add_argument("out", type=Path, help="new or earlier demo folder")
     demo.add_argument("--n-procs", type=int, default=2, help="processes at the same time")
+
+
+def _add_fit(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    parser = commands.add_parser("fit", help="kinetic models of a table of curves")
+    parser.add_argument(
+        "tacs", metavar="TACS.tsv", type=Path, help="frame_start, frame_end (s), curves"
+    )
+    parser.add_argument(
+        "--reference",
+        required=True,
+        metavar="NAME|FILE",
+        help="column of the reference region, or a table that holds its curve alone",
+    )
+    parser.add_argument(
+        "--model",
+        action="append",
+        dest="models",
+        metavar="NAME",
+        help=f"{_MODELS}; may be repeated; default srtm",
+    )
+    parser.add_argument(
+        "--weights", default="counts", help="counts, uniform, duration or kinfitr-N"
+    )
+    parser.add_argument(
+        "--radionuclide", help="for the weights by counts, where no JSON beside the table says it"
+    )
+    parser.add_argument(
+        "--set",
+        dest="overrides",
+        action="append",
+        default=[],
+        metavar="MODEL.KEY=VALUE",
+        help="option of a model, such as srtm2.k2prime.per_min=0.14; may be repeated",
+    )
+    parser.add_argument("--output-dir", type=Path, help="default: beside the table")
+    parser.add_argument("--plot", action="store_true", help="also draw curves and fits, as SVG")
+    parser.add_argument("--overwrite", action="store_true", help="replace earlier results")
 
 
 def _add_config(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:

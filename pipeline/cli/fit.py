@@ -1,0 +1,224 @@
+"""`petbind fit`: reference-tissue models for people who only have curves."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from rich.console import Console
+from rich.table import Table
+
+from pipeline import __version__
+from pipeline.bids.derivatives import MODEL_LABELS
+from pipeline.bids.model_sidecars import model_metadata, parameter_columns
+from pipeline.bids.units import activity_factor, concentration_factor
+from pipeline.config.load import load_kinetics
+from pipeline.config.schema import Kinetics
+from pipeline.core.decay import HALF_LIFE_S, decay_constant_per_s
+from pipeline.core.errors import ConfigError, DataError
+from pipeline.core.volume import FloatArray
+from pipeline.io.kinetics import parameter_table
+from pipeline.io.tables import write_json, write_table
+from pipeline.io.tacs import TacTable, read_tacs
+from pipeline.kinetics.contract import ModelFit, ReferenceModel, curve_models
+from pipeline.kinetics.curves import ScanCurves
+from pipeline.kinetics.weights import frame_weights
+from pipeline.reports.curves import Curves, curve_figure
+from pipeline.reports.style import figure_bytes
+
+DONE, SOME_FAILED = 0, 1
+
+_BRAIN = "Brain"
+"""Column that the participant level writes for the weights."""
+_NO_TARGETS = (_BRAIN, "seg_meanTAC")
+"""Columns that are no regions."""
+_SHOWN = ("BPND", "DVR", "SUVR", "SUV", "R1", "k2", "k2a", "k2prime", "tstar")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Fit the curves of a table; writes a table and its sidecar per model."""
+    options = load_kinetics(args.models or ["srtm"], args.weights, args.overrides)
+    table = read_tacs(args.tacs)
+    curves = _scan_curves(table, args)
+    places = _places(args, options)
+    console = Console()
+    failed = False
+    for model in curve_models(options.models):
+        try:
+            resolved = curves.resolved(model)
+            fit = resolved.fit(curves.tacs, curves.ref, curves.timing, curves.weights)
+        except ValueError as error:
+            raise DataError(f"{table.path}: model {model.model}: {error}") from error
+        place = places[model.model]
+        kinpar = parameter_table(curves.names, fit)
+        write_table(place, kinpar)
+        write_json(place.with_suffix(".json"), _about(resolved, table, args))
+        if args.plot:
+            figure = _figure(table, curves, fit, model.parameters[0].symbol)
+            place.with_suffix(".svg").write_bytes(figure)
+        _show(console, resolved, kinpar)
+        console.print(str(place), soft_wrap=True)
+        failed |= bool(kinpar[model.parameters[0].symbol].isna().any())
+    return SOME_FAILED if failed else DONE
+
+
+def _scan_curves(table: TacTable, args: argparse.Namespace) -> ScanCurves:
+    """Curves of the table in Bq/mL, with what models need to know of them."""
+    factor = _factor(table)
+    ref = _reference(table, args.reference)
+    names = tuple(n for n in table.curves if n not in (*_NO_TARGETS, args.reference))
+    if not names:
+        raise DataError(f"{table.path}: no curve beside the reference {args.reference}")
+    tacs = factor * np.array([table.curves[name] for name in names])
+    whole = table.curves.get(_BRAIN)
+    scale = factor * whole if whole is not None else _mean_curve(tacs)
+    try:
+        weights = frame_weights(args.weights, scale, table.timing, _decay_rate_per_s(table, args))
+    except ValueError as error:
+        raise DataError(f"{table.path}: {error}") from error
+    return ScanCurves(
+        names=names,
+        tacs=tacs,
+        ref=factor * ref,
+        timing=table.timing,
+        weights=weights,
+        injected_mbq=_injected_mbq(table),
+        body_weight_kg=_number(table, "BodyWeight"),
+    )
+
+
+def _mean_curve(tacs: FloatArray) -> FloatArray:
+    """Mean of the regions that have a value, frame by frame."""
+    known = np.isfinite(tacs)
+    total = np.where(known, tacs, 0.0).sum(axis=0)
+    return np.divide(total, known.sum(axis=0), out=np.full(len(total), np.nan), where=known.any(0))
+
+
+def _reference(table: TacTable, reference: str) -> FloatArray:
+    """Curve of the reference region, a column or a table of its own."""
+    if reference in table.curves:
+        ref = table.curves[reference]
+    elif reference.endswith(".tsv"):
+        other = read_tacs(reference)
+        if (
+            len(other.curves) != 1
+            or len(other.timing) != len(table.timing)
+            or not np.allclose(other.timing.start_s, table.timing.start_s)
+        ):
+            raise DataError(f"{reference}: one curve on the frames of {table.path} expected")
+        ref = next(iter(other.curves.values()))
+    else:
+        ref = table.curve(reference)
+    if not np.isfinite(ref).all():
+        frame = int(np.flatnonzero(~np.isfinite(ref))[0])
+        raise DataError(f"{table.path}: the reference {reference} has no value in frame {frame}")
+    return ref
+
+
+def _factor(table: TacTable) -> float:
+    """From the unit of the curves to Bq/mL; 1 where the sidecar names none."""
+    units = table.sidecar.get("Units")
+    if units is None:
+        return 1.0
+    factor = concentration_factor(str(units))
+    if factor is None:
+        raise DataError(f"{table.path.with_suffix('.json')}: Units '{units}' not understood")
+    return factor
+
+
+def _decay_rate_per_s(table: TacTable, args: argparse.Namespace) -> float:
+    """Decay constant; 0 where the weights do not ask for it."""
+    nuclide = args.radionuclide or table.sidecar.get("TracerRadionuclide")
+    if nuclide is None:
+        if args.weights in ("uniform", "duration"):
+            return 0.0
+        raise ConfigError(
+            f"{table.path}: weights '{args.weights}' need the radionuclide, and no JSON beside "
+            "the table names it (TracerRadionuclide); give --radionuclide C11, or "
+            "--weights duration"
+        )
+    try:
+        return decay_constant_per_s(str(nuclide))
+    except KeyError as error:
+        known = ", ".join(HALF_LIFE_S)
+        raise ConfigError(f"radionuclide '{nuclide}' is not known; known: {known}") from error
+
+
+def _injected_mbq(table: TacTable) -> float | None:
+    injected = _number(table, "InjectedRadioactivity")
+    factor = activity_factor(str(table.sidecar.get("InjectedRadioactivityUnits", "MBq")))
+    return None if injected is None or factor is None else injected * factor / 1e6
+
+
+def _number(table: TacTable, key: str) -> float | None:
+    value = table.sidecar.get(key)
+    return float(value) if isinstance(value, int | float) and np.isfinite(value) else None
+
+
+def _places(args: argparse.Namespace, options: Kinetics) -> dict[str, Path]:
+    """Where the table of every model goes; nothing that is there is replaced unasked."""
+    folder = args.output_dir or args.tacs.parent
+    stem = args.tacs.stem.removesuffix("_tacs")
+    places: dict[str, Path] = {
+        m.model: folder / f"{stem}_model-{MODEL_LABELS[m.model]}_kinpar.tsv"
+        for m in options.models
+    }
+    there = [path for path in places.values() if path.exists()]
+    if there and not args.overwrite:
+        raise ConfigError(
+            f"{there[0]}: is there already; give --overwrite to replace it, or another "
+            "--output-dir"
+        )
+    folder.mkdir(parents=True, exist_ok=True)
+    return places
+
+
+def _about(model: ReferenceModel, table: TacTable, args: argparse.Namespace) -> dict[str, Any]:
+    reference = Path(args.reference).name
+    return {
+        **parameter_columns(model),
+        **model_metadata(model, reference, args.weights),
+        "Sources": [table.path.name],
+        "SoftwareName": "petbind",
+        "SoftwareVersion": __version__,
+    }
+
+
+def _figure(table: TacTable, curves: ScanCurves, fit: ModelFit, main: str) -> bytes:
+    """Curves and fits, as SVG."""
+    shown = Curves(
+        timing=table.timing,
+        measured_bqml={**dict(zip(curves.names, curves.tacs, strict=True)), "": curves.ref},
+        fitted_bqml=dict(zip(curves.names, fit.fitted, strict=True)),
+        reference="",
+    )
+    estimates = dict(zip(curves.names, fit.estimates[main].tolist(), strict=True))
+    return figure_bytes(curve_figure(shown, estimates, main), "svg")
+
+
+def _show(console: Console, model: ReferenceModel, kinpar: pd.DataFrame) -> None:
+    columns = [name for name in _SHOWN if name in kinpar.columns]
+    main = model.parameters[0].symbol
+    shown = Table(title=MODEL_LABELS[model.model], box=None, pad_edge=False)
+    shown.add_column("region", no_wrap=True)
+    for name in columns:
+        shown.add_column(name, justify="right")
+        if name == main and f"{name}-se" in kinpar.columns:
+            shown.add_column("SE %", justify="right")
+    shown.add_column("flag")
+    for row in kinpar.to_dict("records"):
+        cells = []
+        for name in columns:
+            cells.append(_text(row[name], ".3f"))
+            if name == main and f"{name}-se" in kinpar.columns:
+                cells.append(_text(row[f"{name}-se"], ".1f"))
+        flag = "" if row["flag"] == "n/a" else str(row["flag"])
+        shown.add_row(str(row["name"]), *cells, flag)
+    console.print(shown)
+
+
+def _text(value: float, form: str) -> str:
+    return format(value, form) if np.isfinite(value) else "n/a"
