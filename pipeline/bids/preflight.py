@@ -77,7 +77,7 @@ def survey(bids_dir: Path, selection: Selection | None = None, t1w_rule: str = "
     selection = selection or Selection()
     chosen = select_pet(dataset, pets, selection)
     notes, without_pet = _without_pet(dataset, pets, selection)
-    findings += [*_check_description(dataset), *notes]
+    findings += [*_check_description(dataset), *_misnamed_t1w(dataset), *notes]
     findings += [finding for errors in without_pet.values() for finding in errors]
     headers = _Headers(dataset)
     scans, noted, blocked = [], [], without_pet
@@ -136,6 +136,17 @@ def _list_pet(dataset: Dataset) -> tuple[list[BidsFile], list[Finding]]:
             Finding("warning", str(path), None, f"ignored: {reason}", "rename or remove it")
         )
     return sorted(pets, key=lambda pet: natural_key(str(pet.path))), findings
+
+
+def _misnamed_t1w(dataset: Dataset) -> list[Finding]:
+    """Images that look like a T1w but would silently give way to that of another session."""
+    known = {image.path for images in dataset.t1w_images.values() for image in images}
+    reason = "ignored: the name is not that of a BIDS T1w image in its place"
+    return [
+        Finding("warning", str(path), None, reason, "rename or remove it")
+        for path in dataset.nifti_paths("anat")
+        if "t1w" in path.name.lower() and path not in known
+    ]
 
 
 def _check_description(dataset: Dataset) -> list[Finding]:

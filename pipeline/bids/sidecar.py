@@ -18,7 +18,12 @@ from pipeline.bids.dataset import BidsFile, Dataset, read_columns
 from pipeline.bids.entities import bare_label, parse_name
 from pipeline.bids.findings import Finding, Severity
 from pipeline.bids.units import activity_factor, concentration_factor
-from pipeline.core.decay import HALF_LIFE_S, decay_constant_per_s, frame_decay_factors
+from pipeline.core.decay import (
+    HALF_LIFE_S,
+    decay_constant_per_s,
+    frame_decay_factors,
+    nuclide_name,
+)
 from pipeline.core.errors import DataError
 from pipeline.core.timing import FrameTiming
 from pipeline.core.volume import FloatArray
@@ -375,8 +380,7 @@ def _check_gaps(reader: _Reader, timing: FrameTiming) -> None:
 def _read_radionuclide(reader: _Reader) -> str:
     """Name as `HALF_LIFE_S` has it where it is known, else as written."""
     written = str(reader.raw("TracerRadionuclide") or "").strip()
-    letters = "".join(c for c in written if c.isalpha()).capitalize()
-    name = letters + "".join(c for c in written if c.isdigit())
+    name = nuclide_name(written)
     return name if name in HALF_LIFE_S else written
 
 
@@ -461,10 +465,10 @@ def _correction_time_s(reader: _Reader, injection_s: float) -> float:
 
 def _report_radionuclide(reader: _Reader, radionuclide: str, needed: bool) -> None:
     severity: Severity = "error" if needed else "warning"
-    need = "is needed for the decay correction" if needed else "is not needed for this image"
-    name = f"the half-life of {radionuclide!r}, not known here," if radionuclide else "missing; it"
+    name = f"no half-life is known of {radionuclide!r}" if radionuclide else "missing"
+    use = "the decay correction needs it" if needed else "frame weights will leave decay out"
     known = f"known are {', '.join(HALF_LIFE_S)}"
-    reader.report(severity, "TracerRadionuclide", f"{name} {need}", known)
+    reader.report(severity, "TracerRadionuclide", f"{name}; {use}", known)
 
 
 def _read_injected(reader: _Reader) -> float | None:

@@ -109,8 +109,8 @@ def read_frame_protocol(path: Path) -> FrameTiming:
     Parameters
     ----------
     path : Path
-        ``.json`` with ``FrameTimesStart`` and ``FrameDuration``, or ``.tsv`` with columns
-        ``frame_start`` and ``frame_end``; seconds.
+        ``.json`` with ``FrameTimesStart``, ``FrameDuration`` and ``InjectionStart``, or ``.tsv``
+        with columns ``frame_start`` and ``frame_end``; seconds.
 
     Raises
     ------
@@ -126,6 +126,8 @@ def read_frame_protocol(path: Path) -> FrameTiming:
         raise DataError(f"{path}: {missing[0]} is missing; add it, in seconds")
     try:
         start, second = (np.asarray(table[key], float) for key in keys)
+        if path.suffix == ".json":
+            start = start - float(table.get("InjectionStart") or 0)
         timing = FrameTiming(start, second if path.suffix == ".json" else second - start)
     except (TypeError, ValueError) as error:
         raise DataError(f"{path}: {keys[0]} and {keys[1]} are no frames ({error})") from error

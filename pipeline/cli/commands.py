@@ -17,7 +17,7 @@ from pipeline.bids.derivatives import dataset_description, raw_link
 from pipeline.bids.preflight import Plan, missing_group_column, render_plan, survey
 from pipeline.config.load import load_settings
 from pipeline.config.schema import Settings
-from pipeline.core.errors import ConfigError
+from pipeline.core.errors import ConfigError, DataError
 from pipeline.io.tables import read_json, write_json, write_table
 
 if TYPE_CHECKING:
@@ -45,6 +45,8 @@ def run(args: argparse.Namespace) -> int:
     """Analyse sessions, or the cohort."""
     settings = _settings(args)
     _check_folders(args.bids_dir, args.out_dir)
+    if args.work_dir is not None:
+        _check_folders(args.bids_dir, args.work_dir)
     if args.level == "group":
         return _run_group(args, settings)
     return _run_participants(args, settings)
@@ -71,6 +73,7 @@ def graph(args: argparse.Namespace) -> int:
     from workflows.cohort import init_cohort_wf, step_edges
 
     settings = _settings(args)
+    _check_folders(args.bids_dir, args.out_dir)
     plan = survey(args.bids_dir, _selection(args), settings.anatomy.t1w)
     _require_scans(plan)
     first = plan.scans[0]
@@ -190,7 +193,11 @@ def _print_outcome(table) -> None:  # type: ignore[no-untyped-def]
 def _describe_output(bids_dir: Path, out_dir: Path, settings: Settings) -> None:
     """Write `dataset_description.json` and the settings in force."""
     raw = bids_dir / "dataset_description.json"
-    content = read_json(raw) if raw.is_file() else {}
+    try:
+        content = read_json(raw)
+    except DataError:
+        # `check` has told of it; nothing but names and links come from it
+        content = {}
     description = dataset_description(__version__, content, raw_link(bids_dir, out_dir))
     write_json(out_dir / "dataset_description.json", description)
     (out_dir / ".bidsignore").write_text(_NOT_IN_BIDS_YET, encoding="utf-8")
@@ -225,9 +232,10 @@ def _folders(args: argparse.Namespace):  # type: ignore[no-untyped-def]
 
 
 def _check_folders(bids_dir: Path, out_dir: Path) -> None:
-    """Refuse an output that would lie among raw data: anywhere in them but `derivatives`."""
+    """Refuse an output that would lie among raw data: anywhere but in a folder of derivatives."""
     raw, out = bids_dir.resolve(), out_dir.resolve()
-    if out.is_relative_to(raw) and out.relative_to(raw).parts[:1] != ("derivatives",):
+    below = out.relative_to(raw).parts if out.is_relative_to(raw) else None
+    if below is not None and (below[:1] != ("derivatives",) or len(below) < 2):
         raise ConfigError(
             f"{out_dir}: results would mix with the raw data; name a folder outside {bids_dir}, "
             f"or {bids_dir / 'derivatives' / 'petbind'}"

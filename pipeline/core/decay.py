@@ -14,10 +14,36 @@ HALF_LIFE_S = {
     "F18": 6586.2,
     "Cu64": 45723.6,
     "Ga68": 4069.8,
+    "Rb82": 75.45,
     "Zr89": 282268.8,
     "I124": 360806.4,
 }
 """Physical half-lives, seconds (National Nuclear Data Center, NuDat 3)."""
+
+
+_ELEMENTS = {
+    "Carbon": "C",
+    "Nitrogen": "N",
+    "Oxygen": "O",
+    "Fluorine": "F",
+    "Copper": "Cu",
+    "Gallium": "Ga",
+    "Rubidium": "Rb",
+    "Zirconium": "Zr",
+    "Iodine": "I",
+}
+
+
+def nuclide_name(written: str) -> str:
+    """Name as `HALF_LIFE_S` has it, of whatever spelling; it may be one that is not known.
+
+    Examples
+    --------
+    >>> [nuclide_name(text) for text in ("[11C]", "C-11", "Carbon-11", "18-Fluorine")]
+    ['C11', 'C11', 'C11', 'F18']
+    """
+    letters = "".join(c for c in written if c.isalpha()).capitalize()
+    return _ELEMENTS.get(letters, letters) + "".join(c for c in written if c.isdigit())
 
 
 def decay_constant_per_s(radionuclide: str) -> float:
@@ -38,9 +64,7 @@ def decay_constant_per_s(radionuclide: str) -> float:
     >>> round(decay_constant_per_s("[11C]") * 1221.84, 6)
     0.693147
     """
-    letters = "".join(c for c in radionuclide if c.isalpha()).capitalize()
-    digits = "".join(c for c in radionuclide if c.isdigit())
-    return float(np.log(2) / HALF_LIFE_S[letters + digits])
+    return float(np.log(2) / HALF_LIFE_S[nuclide_name(radionuclide)])
 
 
 def frame_decay_factors(

@@ -19,6 +19,7 @@ def resample_through_field(
     *,
     onto: Volume | None = None,
     after: FloatArray | None = None,
+    outside: float = 0.0,
 ) -> Volume:
     """Pull an image through a displacement field.
 
@@ -36,11 +37,8 @@ def resample_through_field(
     after : (4, 4) array, optional
         Applied to points behind the field, RAS+ mm: where `moving` lies in a third space,
         ``field's target -> moving``.
-
-    Returns
-    -------
-    Volume
-        Zero where a point falls outside `moving`.
+    outside : float
+        Value where a point falls outside `moving`.
     """
     shape = field.shape if onto is None else onto.shape
     affine = field.affine if onto is None else onto.affine
@@ -62,7 +60,7 @@ def resample_through_field(
             voxels,
             order=order,
             mode="constant",
-            cval=0.0,
+            cval=outside,
             output=None if order == 0 else np.float32,
         )
     return Volume(result, affine)

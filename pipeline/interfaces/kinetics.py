@@ -20,7 +20,7 @@ from nipype.interfaces.base import (
 from numpy.typing import NDArray
 
 from pipeline.bids.scan import ScanInputs
-from pipeline.core.decay import decay_constant_per_s
+from pipeline.core.decay import HALF_LIFE_S, decay_constant_per_s, nuclide_name
 from pipeline.core.errors import DataError
 from pipeline.core.volume import Volume
 from pipeline.imaging.resampling import smooth
@@ -193,7 +193,7 @@ class MapsToMni(SimpleInterface):  # type: ignore[misc]
             volume = read_volume(path)
             # laid on the T1w by its affine, so that no voxel is touched before the warp
             on_t1w = Volume(volume.data, petref2t1w_xfm @ volume.affine)
-            carried = resample_through_field(on_t1w, field, order=1)
+            carried = resample_through_field(on_t1w, field, order=1, outside=np.nan)
             paths.append(str(write_volume(Path(runtime.cwd) / Path(path).name, carried)))
         self._results["maps"] = paths
         return runtime
@@ -209,7 +209,8 @@ def _scan_curves(tacs: pd.DataFrame, inputs: Any) -> ScanCurves:
             "view or is too small; see the regions on the page of the session"
         )
     names = [name for name in tacs.columns if name not in (*_NOT_REGIONS, inputs.reference)]
-    rate_per_s = decay_constant_per_s(scan.radionuclide) if scan.radionuclide else 0.0
+    known = nuclide_name(scan.radionuclide) in HALF_LIFE_S
+    rate_per_s = decay_constant_per_s(scan.radionuclide) if known else 0.0
     brain = tacs[BRAIN].to_numpy(float)
     return ScanCurves(
         names=tuple(names),

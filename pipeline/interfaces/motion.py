@@ -66,7 +66,7 @@ class CorrectMotion(SimpleInterface):  # type: ignore[misc]
             raise DataError(f"{Path(self.inputs.pet).name}: motion correction: {error}") from error
         for i, xfm in enumerate(motion.frame2petref_xfms):
             frame = Volume(series[..., i], affine)
-            series[..., i] = resample_rigid(frame, frame, np.linalg.inv(xfm))
+            series[..., i] = resample_rigid(frame, frame, np.linalg.inv(xfm), outside=np.nan)
         self._results.update(_write(Path(runtime.cwd), series, affine, scan.timing, motion))
         return runtime
 
@@ -104,6 +104,19 @@ def _read_bqml(path: str, scan: ScanInputs) -> tuple[NDArray[np.float32], FloatA
     return series, affine
 
 
+def _keep_common(series: NDArray[np.float32]) -> None:
+    """Set voxels to NaN in every frame that one of them does not cover.
+
+    The mean of a region is so over the same voxels in all frames, and no frame counts what it
+    never saw as zero.
+    """
+    known = np.ones(series.shape[:3], bool)
+    for i in range(series.shape[3]):
+        known &= np.isfinite(series[..., i])
+    if not known.all():
+        series[~known] = np.nan
+
+
 def _mean(series: NDArray[np.float32], timing: FrameTiming) -> NDArray[np.float32]:
     """Duration-weighted mean over frames, (X, Y, Z), without a second copy of the series."""
     total = np.zeros(series.shape[:3])
@@ -119,6 +132,7 @@ def _write(
     timing: FrameTiming,
     motion: HeadMotion,
 ) -> dict[str, str]:
+    _keep_common(series)
     petref = Volume(_mean(series, timing), affine)
     names = ("trans_x", "trans_y", "trans_z", "rot_x", "rot_y", "rot_z")
     table = pd.DataFrame(

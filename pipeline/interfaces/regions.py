@@ -127,14 +127,18 @@ class _ExtractTacsOutputSpec(TraitedSpec):  # type: ignore[misc]
 
 
 class ExtractTacs(SimpleInterface):  # type: ignore[misc]
-    """Regional means of every frame, one frame in memory at a time."""
+    """Regional means of every frame over the voxels that all frames cover.
+
+    One frame is in memory at a time.
+    """
 
     input_spec, output_spec = _ExtractTacsInputSpec, _ExtractTacsOutputSpec
 
     def _run_interface(self, runtime: Any) -> Any:
         regions = read_region_weights(self.inputs.region_weights)
         timing = self.inputs.scan.timing
-        means = np.array([regions.means(f.data) for f in iterate_frames(self.inputs.pet_preproc)])
+        frames = iterate_frames(self.inputs.pet_preproc)
+        means = np.array([regions.finite_means(frame.data) for frame in frames])
         means[:, regions.volume_mm3 < self.inputs.minimum_volume_mm3] = np.nan
         table = pd.DataFrame({"frame_start": timing.start_s, "frame_end": timing.end_s})
         table[list(regions.names)] = means

@@ -86,6 +86,18 @@ def test_both_sessions_of_one_t1w_name_the_same_file(tree):
     assert "only one (ses-pre)" in render_plan(plan)
 
 
+@pytest.mark.parametrize(
+    "name", ["sub-01_ses-post_T1w_defaced.nii.gz", "sub-01_ses-pst_T1w.nii.gz"]
+)
+def test_a_misnamed_t1w_does_not_give_way_to_another_in_silence(tree, name):
+    tree.pet("sub-01_ses-post")
+    tree.t1w("sub-01_ses-pre")
+    tree.image(f"sub-01/ses-post/anat/{name}", (2, 2, 2))
+    (finding,) = survey(tree.root).findings
+    assert finding.severity == "warning"
+    assert finding.where == f"sub-01/ses-post/anat/{name}"
+
+
 def test_a_t1w_that_cannot_be_used_blocks_those_who_need_it(tree):
     tree.pet("sub-01")
     tree.t1w("sub-01", shape=(2, 2, 2, 2))

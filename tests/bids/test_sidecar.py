@@ -277,7 +277,7 @@ def test_factors_beside_an_uncorrected_image_are_doubted(tree):
     assert severity(findings, "DecayCorrectionFactor") == {"warning"}
 
 
-@pytest.mark.parametrize("written", ["C11", "11C", "[11C]", "C-11", "c11", "11-C "])
+@pytest.mark.parametrize("written", ["C11", "11C", "[11C]", "C-11", "c11", "11-C ", "Carbon-11"])
 def test_spellings_of_the_radionuclide(tree, written):
     tree.pet(TracerRadionuclide=written, ImageDecayCorrected=False)
     sidecar, _ = read(tree)

@@ -299,7 +299,10 @@ def test_labels_on_another_grid_are_named(dataset, tmp_path):
 
 def test_frames_are_read_from_sidecar_and_table(tmp_path):
     sidecar, table = tmp_path / "pet.json", tmp_path / "frames.tsv"
-    sidecar.write_text('{"FrameTimesStart": [0, 60], "FrameDuration": [60, 120]}')
+    # starts are given from TimeZero, half a minute before the injection
+    sidecar.write_text(
+        '{"FrameTimesStart": [30, 90], "FrameDuration": [60, 120], "InjectionStart": 30}'
+    )
     table.write_text("frame_start\tframe_end\n0\t60\n60\t180\n")
     for path in (sidecar, table):
         timing = read_frame_protocol(path)

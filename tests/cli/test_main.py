@@ -149,8 +149,12 @@ def test_missing_data_set(command, tmp_path, out_dir, capsys):
 def test_results_never_go_into_the_raw_data(level, bids_dir, capsys):
     before = tree(bids_dir)
     # the same folder by another way, and a folder among those of the subjects
-    for out_dir in (bids_dir / "sub-01" / "..", bids_dir / "sub-01" / "out"):
+    for out_dir in (bids_dir / "sub-01" / "..", bids_dir / "sub-01" / "out",
+                    bids_dir / "derivatives"):  # fmt: skip
         assert "mix with the raw data" in refused(capsys, bids_dir, out_dir, level)
+    beside = ("--work-dir", bids_dir / "work")
+    assert "mix with" in refused(capsys, bids_dir, bids_dir.parent / "out", level, *beside)
+    assert "mix with" in refused(capsys, "graph", bids_dir, bids_dir)
     assert "derivatives" in refused(capsys, "check", bids_dir, bids_dir / "results")
     assert tree(bids_dir) == before
 
@@ -323,3 +327,11 @@ def test_settings_can_be_shown_and_checked(capsys):
     assert json.loads(capsys.readouterr().out)["motion"] == {"backend": "none"}
     assert main(["config", "check", "--config", "tiger2020"]) == DONE
     assert capsys.readouterr().out == "settings are valid\n"
+
+
+def test_a_damaged_description_of_the_raw_data_stops_nothing(bids_dir, out_dir):
+    (bids_dir / "dataset_description.json").write_text("{bad")
+    (out_dir / "logs").mkdir(parents=True)
+    commands._describe_output(bids_dir, out_dir, commands.Settings())
+    described = json.loads((out_dir / "dataset_description.json").read_text())
+    assert described["DatasetType"] == "derivative"

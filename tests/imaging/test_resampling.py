@@ -82,3 +82,39 @@ def test_coarsening_averages_blocks_and_keeps_places() -> None:
 def test_coarsening_leaves_large_voxels_alone() -> None:
     volume = Volume(np.ones((4, 4, 4), np.float32), np.diag([3.0, 3, 3, 1]))
     assert coarsen(volume, 4) is volume
+
+
+def flat(value=10.0, shape=(12, 11, 10)):
+    return Volume(np.full(shape, value, np.float32), np.diag([3.0, 3, 3, 1]))
+
+
+def shift_z(by_mm):
+    xfm = np.eye(4)
+    xfm[2, 3] = by_mm
+    return xfm
+
+
+@pytest.mark.parametrize("order", [0, 1, 3])
+@pytest.mark.parametrize("by_mm", [0.3, 1.4, -0.3, -1.4])
+def test_border_voxels_reach_half_their_width(by_mm, order):
+    # an object that fills the field of view stays flat while it moves by less than half a voxel
+    moved = resample_rigid(flat(), flat(), shift_z(by_mm), order)
+    np.testing.assert_allclose(moved, 10, rtol=1e-6)
+
+
+def test_what_the_image_does_not_cover_is_told_apart():
+    moved = resample_rigid(flat(), flat(), shift_z(4.6), outside=np.nan)
+    np.testing.assert_allclose(moved[:, :, :-2], 10, rtol=1e-6)
+    assert np.isnan(moved[:, :, -2:]).all()
+    assert (resample_rigid(flat(), flat(), shift_z(4.6))[:, :, -2:] == 0).all()
+
+
+def test_a_value_that_is_missing_stays_where_it_is():
+    volume = flat()
+    volume.data[5, 5, 5] = np.nan
+    moved = resample_rigid(volume, volume, shift_z(0.3))
+    assert np.isnan(moved).sum() == 2
+    assert np.isnan(moved[5, 5, 4:6]).all()
+    blurred = smooth(volume, 6.0).data
+    assert np.isnan(blurred).sum() == 1
+    np.testing.assert_allclose(blurred[np.isfinite(blurred)], 10, rtol=1e-5)
