@@ -176,7 +176,7 @@ def test_group_column_that_is_missing_is_told_before_hours_of_work(bids_dir, out
 @pytest.mark.parametrize(
     ("words", "told"),
     [
-        (("chek", "BIDS", "OUT"), "invalid choice: 'chek'"),
+        (("demos", "BIDS", "OUT"), "invalid choice: 'demos'"),
         (("BIDS", "OUT", "participant", "--nprocs", "2"), "did you mean --n-procs?"),
     ],
 )
