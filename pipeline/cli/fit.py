@@ -25,6 +25,7 @@ from pipeline.io.tables import write_json, write_table
 from pipeline.io.tacs import TacTable, read_tacs
 from pipeline.kinetics.contract import ModelFit, ReferenceModel, curve_models
 from pipeline.kinetics.curves import ScanCurves
+from pipeline.kinetics.suv import Suv
 from pipeline.kinetics.weights import frame_weights
 from pipeline.reports.curves import Curves, curve_figure
 from pipeline.reports.style import figure_bytes
@@ -43,6 +44,8 @@ def run(args: argparse.Namespace) -> int:
     options = load_kinetics(args.models or ["srtm"], args.weights, args.overrides)
     table = read_tacs(args.tacs)
     curves = _scan_curves(table, args)
+    if "Units" not in table.sidecar and any(isinstance(model, Suv) for model in options.models):
+        raise DataError(f"{table.path}: an SUV needs Units in the JSON beside the table")
     places = _places(args, options)
     console = Console()
     failed = False

@@ -175,3 +175,10 @@ def test_dose_that_is_missing(tacs, capsys):
     tacs.with_suffix(".json").write_text('{"Units": "Bq/mL", "TracerRadionuclide": "C11"}')
     assert fit(tacs, "--model", "suv") == WRONG_USE
     assert "injected" in capsys.readouterr().err.lower()
+
+
+def test_unit_that_an_suv_needs(tacs, capsys):
+    tacs.with_suffix(".json").write_text('{"TracerRadionuclide": "C11"}')
+    assert fit(tacs, "--model", "suv") == WRONG_USE
+    assert "needs Units" in capsys.readouterr().err
+    assert fit(tacs, "--model", "suvr") == DONE
