@@ -18,5 +18,5 @@ BACKENDS: Mapping[str, Any] = {"embedded": embedded.init_embedded_anatomy_wf}
 def init_anatomy_wf(
     options: EmbeddedAnatomy, resources: Resources, *, name: str = "anatomy_wf"
 ) -> Any:
-    """tissues of the T1w and its way to MNI space.:Anatomy by the backend the settings name."""
+    """Anatomy of the T1w by the backend the settings name."""
     return BACKENDS[options.backend](options, resources, name=name)

@@ -18,5 +18,5 @@ BACKENDS: Mapping[str, Any] = {"embedded": embedded.init_embedded_parcellation_w
 def init_parcellation_wf(
     options: EmbeddedParcellation, resources: Resources, *, name: str = "parcellation_wf"
 ) -> Any:
-    """FreeSurfer-numbered regions of the T1w.:Parcellation by the backend the settings name."""
+    """Parcellation of the T1w by the backend the settings name."""
     return BACKENDS[options.backend](options, resources, name=name)
