@@ -36,12 +36,14 @@ _BRAIN = "Brain"
 """Column that the participant level writes for the weights."""
 _NO_TARGETS = (_BRAIN, "seg_meanTAC")
 """Columns that are no regions."""
+_SHORTEST_SCAN_S = 300.0
 _SHOWN = ("BPND", "DVR", "SUVR", "SUV", "R1", "k2", "k2a", "k2prime", "tstar")
 
 
 def run(args: argparse.Namespace) -> int:
     """Fit the curves of a table; writes a table and its sidecar per model."""
-    options = load_kinetics(args.models or ["srtm"], args.weights, args.overrides)
+    models = [name.lower() for name in args.models or ["srtm"]]
+    options = load_kinetics(models, args.weights, args.overrides)
     table = read_tacs(args.tacs)
     curves = _scan_curves(table, args)
     if "Units" not in table.sidecar and any(isinstance(model, Suv) for model in options.models):
@@ -56,6 +58,7 @@ def run(args: argparse.Namespace) -> int:
         except ValueError as error:
             raise DataError(f"{table.path}: model {model.model}: {error}") from error
         place = places[model.model]
+        place.parent.mkdir(parents=True, exist_ok=True)
         kinpar = parameter_table(curves.names, fit)
         write_table(place, kinpar)
         write_json(place.with_suffix(".json"), _about(resolved, table, args))
@@ -70,6 +73,11 @@ def run(args: argparse.Namespace) -> int:
 
 def _scan_curves(table: TacTable, args: argparse.Namespace) -> ScanCurves:
     """Curves of the table in Bq/mL, with what models need to know of them."""
+    if table.timing.end_s[-1] < _SHORTEST_SCAN_S:
+        raise DataError(
+            f"{table.path}: the last frame ends after {table.timing.end_s[-1]:g} s, too early for "
+            "a model; frame_start and frame_end are in seconds: multiply minutes by 60"
+        )
     factor = _factor(table)
     ref = _reference(table, args.reference)
     names = tuple(n for n in table.curves if n not in (*_NO_TARGETS, args.reference))
@@ -134,7 +142,8 @@ def _factor(table: TacTable) -> float:
 
 def _decay_rate_per_s(table: TacTable, args: argparse.Namespace) -> float:
     """Decay constant; 0 where the weights do not ask for it."""
-    nuclide = args.radionuclide or table.sidecar.get("TracerRadionuclide")
+    said = table.sidecar.get("TracerRadionuclide")
+    nuclide = args.radionuclide or said
     if nuclide is None:
         if args.weights in ("uniform", "duration"):
             return 0.0
@@ -143,8 +152,18 @@ def _decay_rate_per_s(table: TacTable, args: argparse.Namespace) -> float:
             "the table names it (TracerRadionuclide); give --radionuclide C11, or "
             "--weights duration"
         )
+    rate = _known_rate_per_s(str(nuclide))
+    if args.radionuclide and said and rate != _known_rate_per_s(str(said)):
+        raise ConfigError(
+            f"{table.path.with_suffix('.json')}: TracerRadionuclide is {said}, --radionuclide "
+            f"{args.radionuclide}; one of them is wrong"
+        )
+    return rate
+
+
+def _known_rate_per_s(nuclide: str) -> float:
     try:
-        return decay_constant_per_s(str(nuclide))
+        return decay_constant_per_s(nuclide)
     except KeyError as error:
         known = ", ".join(HALF_LIFE_S)
         raise ConfigError(f"radionuclide '{nuclide}' is not known; known: {known}") from error
@@ -175,7 +194,6 @@ def _places(args: argparse.Namespace, options: Kinetics) -> dict[str, Path]:
             f"{there[0]}: is there already; give --overwrite to replace it, or another "
             "--output-dir"
         )
-    folder.mkdir(parents=True, exist_ok=True)
     return places
 
 

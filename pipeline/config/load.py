@@ -138,7 +138,9 @@ def _explain(error: ValidationError, source: str) -> str:
             message = f"'{told['tag']}' is not one of {told['expected_tags']}"
         if problem["type"] in ("extra_forbidden", "unexpected_keyword_argument"):
             message = "no such setting" + _nearest(problem["loc"])
-        lines.append(f"  {where}: {message}")
+        if problem["type"] == "dataclass_type":
+            message = f"has options of its own; set them by name, as in {where}.per_min"
+        lines.append(f"  {where}: {message}" if where else f"  {message}")
     return "\n".join(lines)
 
 

@@ -49,16 +49,18 @@ def read_tacs(path: str | Path) -> TacTable:
     Raises
     ------
     DataError
-        If the table cannot be read, a column is missing or is not of numbers, or the frames
-        overlap.
+        If the table cannot be read, a column is missing, twice there, without a name or not of
+        numbers, or the frames overlap.
     """
     path = Path(path)
     table = read_table(path)
+    _require_headings(path)
     missing = [name for name in _FRAMES if name not in table.columns]
     if missing:
         raise DataError(
             f"{path}: no column {' or '.join(missing)}; a table of curves starts with "
-            f"frame_start and frame_end in seconds (found {', '.join(table.columns)})"
+            f"frame_start and frame_end in seconds, separated by tabs (found "
+            f"{', '.join(table.columns)})"
         )
     start, end = (_numbers(path, table, name) for name in _FRAMES)
     try:
@@ -75,6 +77,20 @@ def read_tacs(path: str | Path) -> TacTable:
         {name: _numbers(path, table, name) for name in regions},
         read_json(sidecar) if sidecar.is_file() else {},
     )
+
+
+def _require_headings(path: Path) -> None:
+    """Every column has a name of its own; pandas would make names up."""
+    with path.open(encoding="utf-8-sig") as lines:
+        names = [name.strip() for name in lines.readline().rstrip("\r\n").split("\t")]
+    if "" in names:
+        raise DataError(
+            f"{path}: column {names.index('') + 1} has no name; a row number is no curve: "
+            "take the column out"
+        )
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise DataError(f"{path}: column {', '.join(twice)} is there twice; keep one")
 
 
 def _numbers(path: Path, table: pd.DataFrame, name: str) -> FloatArray:

@@ -182,3 +182,28 @@ def test_unit_that_an_suv_needs(tacs, capsys):
     assert fit(tacs, "--model", "suv") == WRONG_USE
     assert "needs Units" in capsys.readouterr().err
     assert fit(tacs, "--model", "suvr") == DONE
+
+
+def test_minutes_are_not_taken_for_seconds(tacs, capsys):
+    table = read_table(tacs)
+    write_table(tacs, table.assign(frame_start=TIMING.start_s / 60, frame_end=TIMING.end_s / 60))
+    assert fit(tacs) == WRONG_USE
+    assert "multiply minutes by 60" in capsys.readouterr().err
+
+
+def test_two_opinions_on_the_radionuclide(tacs, capsys):
+    assert fit(tacs, "--radionuclide", "F18") == WRONG_USE
+    assert "TracerRadionuclide is C11, --radionuclide F18" in capsys.readouterr().err
+    assert fit(tacs, "--radionuclide", "11C") == DONE
+
+
+def test_nothing_is_left_where_nothing_was_fitted(tacs, tmp_path, capsys):
+    place = tmp_path / "new"
+    assert fit(tacs, "--output-dir", str(place), "--model", "Logan", "--set",
+               "logan.tstar_min=900") == WRONG_USE  # fmt: skip
+    assert not place.exists()
+
+
+def test_section_given_a_number(tacs, capsys):
+    assert fit(tacs, "--model", "srtm2", "--set", "srtm2.k2prime=0.12") == WRONG_USE
+    assert "k2prime.per_min" in capsys.readouterr().err

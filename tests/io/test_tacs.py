@@ -43,6 +43,9 @@ def test_table_without_sidecar(tmp_path):
         (PETPREP.replace("10\t30", "5\t30"), "frame 0 ends 5 s after frame 1 starts"),
         (PETPREP.replace("\t30\t4.5", "\tn/a\t4.5"), "seconds"),
         ("frame_start\tframe_end\n0\t10\n", "no column with a curve"),
+        (PETPREP.replace("frame_start\t", "\tframe_start\t"), "column 1 has no name"),
+        (PETPREP.replace("Thalamus", "Putamen"), "column Putamen is there twice"),
+        (PETPREP.replace("\t", ","), "separated by tabs"),
         ("", "not a readable table"),
     ],
 )
