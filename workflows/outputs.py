@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -11,13 +11,17 @@ from pipeline import __version__
 from pipeline.bids.derivatives import MNI_SPACE, MODEL_LABELS, bids_uri, derivative_path
 from pipeline.bids.model_sidecars import map_metadata, model_metadata, parameter_columns
 from pipeline.bids.scan import ScanInputs
-from pipeline.config.schema import Settings
+from pipeline.config.schema import Ellipsoid, MniImage, Settings
 from pipeline.core.errors import DataError
 from pipeline.core.labels import LABEL_NAMES
 from pipeline.kinetics.contract import in_table_order, map_symbols
 
 ATLAS = "DesikanKilliany"
 """Description entity of the parcellation."""
+_ACPC = (
+    "Origin in the anterior commissure, y axis along the line between the commissures, x to the "
+    "right"
+)
 REGIONS = "regions"
 """Description entity of curves and volumes of the named regions."""
 
@@ -52,6 +56,8 @@ def anatomical_results(
             "csf_probseg": _Output("probseg", {"label": "CSF"}, backend),
             "dseg": _Output("dseg", {"desc": ATLAS}, parcellation),
             "t1w2mni_xfm": _Output("t1w2mni_xfm", {}, {"SpatialReference": MNI_SPACE, **field}),
+            "t1w_acpc": _Output("t1w_acpc", {}, {"SpatialReference": _ACPC, **backend}),
+            "t1w2acpc_xfm": _Output("t1w2acpc_xfm", {}, {"SpatialReference": _ACPC, **backend}),
             "mni2t1w_xfm": _Output("mni2t1w_xfm", {}, {"SpatialReference": "T1w", **field}),
         },
         about,
@@ -76,6 +82,7 @@ def session_results(scan: ScanInputs, bids_dir: Path, settings: Settings) -> Res
         "regions_dseg": _Output("regions_dseg", {}, _region_metadata(settings)),
         "regions_dseg_tsv": _Output("regions_dseg_tsv", {}, _region_metadata(settings)),
         "morph": _Output("morph", regions, _MORPH_COLUMNS),
+        "reference_morph": _Output("morph", {"desc": "reference"}, _REFERENCE_COLUMNS),
         "tacs": _Output("tacs", regions, {"TimeUnits": "s", **images}),
     }
     results = _results(scan.entities, outputs, about)
@@ -147,16 +154,30 @@ _MORPH_COLUMNS: dict[str, Any] = {
 }
 
 
+_REFERENCE_COLUMNS: dict[str, Any] = {
+    "name": {"Description": "Rule of the reference region, in the order of use"},
+    "volume-mm3": {"Units": "mm3", "Description": "Left on the T1w after the rule"},
+    "voxels": {"Description": "Voxels of the T1w left after the rule"},
+    "voxels-lost": {"Description": "Voxels that the rule took away"},
+}
+
+
 def _region_metadata(settings: Settings) -> dict[str, Any]:
     regions = settings.regions
     return {
         "SpatialReference": "petref",
         "Labels": {name: list(labels) for name, labels in regions.labels.items()},
-        "MniShapes": {name: shape.model_dump() for name, shape in regions.mni.items()},
+        "MniRegions": {name: _described(region) for name, region in regions.mni.items()},
         "ReferenceRegion": regions.reference_name,
-        "ReferenceLabels": list(regions.reference),
-        "ReferenceErosion_mm": regions.reference_erosion_mm,
+        "ReferenceRules": asdict(regions.reference),
     }
+
+
+def _described(region: Ellipsoid | MniImage) -> dict[str, Any]:
+    content = region.model_dump(mode="json")
+    if isinstance(region, MniImage):
+        content["image"] = region.image.name
+    return content
 
 
 def _scan_metadata(scan: ScanInputs) -> dict[str, Any]:

@@ -7,15 +7,17 @@ from typing import Any
 
 from nipype.pipeline import engine as pe
 
-from pipeline.config.schema import Regions, Resources
-from pipeline.imaging.regions import MniShape, RegionSpec
+from pipeline.config.schema import Ellipsoid, MniImage, Regions, Resources
+from pipeline.core.labels import LABEL_NAMES, side_of
+from pipeline.imaging.mni_regions import MniMask, MniRegion, MniShape
+from pipeline.imaging.regions import RegionSpec
 from pipeline.interfaces.regions import CarryRegions, ExtractTacs
 from workflows._graph import io_node, same
 
 METHODS = (
     "Regions were carried to PET space by the inverse of the coregistration, as each region's "
-    "share of every PET voxel; curves are share-weighted means. The reference region kept a "
-    "stated distance from other tissue."
+    "share of every PET voxel; curves are share-weighted means. The reference region was trimmed "
+    "on the T1w by the rules listed under Regions."
 )
 
 
@@ -25,6 +27,10 @@ class RegionsInputs:
 
     dseg: str
     """FreeSurfer-numbered labels, T1w space."""
+    gm_probseg: str
+    """Share of grey matter, T1w space."""
+    t1w2acpc_xfm: str
+    """ITK transform ``from-T1w_to-ACPC``."""
     mni2t1w_xfm: str
     """Displacement field on the T1w grid: a T1w point goes to its place in MNI152 space."""
     petref: str
@@ -47,6 +53,8 @@ class RegionsOutputs:
     """Their numbers and names."""
     morph: str
     """Their volumes in both spaces."""
+    reference_morph: str
+    """What the rules left of the reference region."""
     brain_mask: str
     """Brain on the PET grid."""
     tacs: str
@@ -57,16 +65,33 @@ class RegionsOutputs:
 
 def region_spec(options: Regions) -> RegionSpec:
     """The settings of regions as the value that nodes take."""
+    labels = dict(options.labels)
+    if options.sides:
+        for side, ending in (("left", "L"), ("right", "R")):
+            for name, members in options.labels.items():
+                if own := tuple(label for label in members if side_of(label) == side):
+                    labels[f"{name}{ending}"] = own
+    if options.every_label:
+        labels |= {_plain(name): (label,) for label, name in LABEL_NAMES.items()}
     return RegionSpec(
-        labels=tuple(options.labels.items()),
-        mni=tuple(
-            MniShape(name, shape.centre_mm, shape.radii_mm) for name, shape in options.mni.items()
-        ),
+        labels=tuple(labels.items()),
+        mni=tuple(_mni_region(name, shape) for name, shape in options.mni.items()),
         reference_name=options.reference_name,
         reference=options.reference,
-        reference_erosion_mm=options.reference_erosion_mm,
         supersampling=options.supersampling,
+        grey_masked=options.grey_masked,
     )
+
+
+def _mni_region(name: str, region: Ellipsoid | MniImage) -> MniRegion:
+    if isinstance(region, MniImage):
+        return MniMask(name, str(region.image.absolute()), region.labels)
+    return MniShape(name, region.centre_mm, region.radii_mm)
+
+
+def _plain(name: str) -> str:
+    """Name of a label in letters and digits, as entities of BIDS are."""
+    return "".join(character for character in name if character.isalnum())
 
 
 def init_regions_wf(options: Regions, resources: Resources, *, name: str = "regions_wf") -> Any:
@@ -74,18 +99,29 @@ def init_regions_wf(options: Regions, resources: Resources, *, name: str = "regi
     workflow = pe.Workflow(name=name)
     inputnode = io_node(RegionsInputs, "inputnode")
     outputnode = io_node(RegionsOutputs, "outputnode")
+    spec = region_spec(options)
     carry_regions = pe.Node(
-        CarryRegions(spec=region_spec(options), minimum_volume_mm3=options.minimum_volume_mm3),
+        CarryRegions(spec=spec, minimum_volume_mm3=options.minimum_volume_mm3),
         name="carry_regions",
         mem_gb=min(2.0, resources.mem_gb),
     )
+    images = sorted({region.image for region in spec.mni if isinstance(region, MniMask)})
+    if images:
+        carry_regions.inputs.mni_images = images
     extract_tacs = pe.Node(
         ExtractTacs(minimum_volume_mm3=options.minimum_volume_mm3),
         name="extract_tacs",
         mem_gb=min(1.0, resources.mem_gb),
     )
-    carried = ("dseg", "mni2t1w_xfm", "petref", "petref2t1w_xfm")
-    drawn = ("regions_dseg", "regions_dseg_tsv", "morph", "brain_mask", "region_weights")
+    carried = ("dseg", "gm_probseg", "t1w2acpc_xfm", "mni2t1w_xfm", "petref", "petref2t1w_xfm")
+    drawn = (
+        "regions_dseg",
+        "regions_dseg_tsv",
+        "morph",
+        "reference_morph",
+        "brain_mask",
+        "region_weights",
+    )
     workflow.connect(
         [
             (inputnode, carry_regions, same(*carried)),

@@ -44,11 +44,11 @@ def init_session_wf(
     maps = ("maps",) if settings.kinetics.maps else ()
     maps_mni = ("maps_mni",) if settings.kinetics.maps else ()
     motion_files = ("pet_preproc", "petref", "motion_xfms", "confounds")
-    region_files = ("regions_dseg", "regions_dseg_tsv", "morph", "tacs")
+    region_files = ("regions_dseg", "regions_dseg_tsv", "morph", "reference_morph", "tacs")
     workflow.connect(
         [
             (inputnode, coregistration_wf, taken("t1w_preproc", "brain_mask")),
-            (inputnode, regions_wf, taken("dseg", "mni2t1w_xfm")),
+            (inputnode, regions_wf, taken("dseg", "gm_probseg", "t1w2acpc_xfm", "mni2t1w_xfm")),
             (inputnode, kinetics_wf, taken("t1w2mni_xfm")),
             (motion_wf, coregistration_wf, handed("petref")),
             (motion_wf, regions_wf, handed("petref", "pet_preproc")),
@@ -60,7 +60,7 @@ def init_session_wf(
             (motion_wf, page, given("petref", "confounds")),
             (coregistration_wf, page, given("petref2t1w_xfm")),
             (coregistration_wf, page, [("outputnode.quality", "coregistration_quality")]),
-            (regions_wf, page, given("regions_dseg", "regions_dseg_tsv", "morph", "tacs")),
+            (regions_wf, page, given(*region_files)),
             (kinetics_wf, page, given("kinpar", "fitted_tacs", *maps)),
             (motion_wf, ds_session, given(*motion_files)),
             (coregistration_wf, ds_session, given("petref2t1w_xfm")),

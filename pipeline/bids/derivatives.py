@@ -66,6 +66,8 @@ OUTPUT_NAMES: Mapping[str, OutputName] = {
     "dseg_tsv": OutputName("anat", "dseg", ".tsv", required=("desc",)),
     "t1w2mni_xfm": OutputName("anat", "xfm", ".nii.gz", _xfm("T1w", MNI_SPACE)),
     "mni2t1w_xfm": OutputName("anat", "xfm", ".nii.gz", _xfm(MNI_SPACE, "T1w")),
+    "t1w_acpc": OutputName("anat", "T1w", ".nii.gz", {"space": "ACPC", "desc": "preproc"}),
+    "t1w2acpc_xfm": OutputName("anat", "xfm", ".txt", _xfm("T1w", "ACPC")),
     # PET, keyed by the entities of the run
     "petref": OutputName("pet", "petref", ".nii.gz"),
     "pet_preproc": OutputName("pet", "pet", ".nii.gz", {"desc": "preproc"}),

@@ -15,7 +15,8 @@ from pipeline.bids.simulated import TRUTH_FOLDER
 from pipeline.core.decay import decay_constant_per_s
 from pipeline.core.transforms import apply_affine
 from pipeline.core.volume import FloatArray, Volume
-from pipeline.imaging.regions import RegionWeights, label_fractions, trimmed_reference
+from pipeline.imaging.brain import distance_mm
+from pipeline.imaging.regions import RegionWeights, label_fractions
 from pipeline.imaging.resampling import resample_rigid
 from pipeline.io.images import iterate_frames, read_labels
 from pipeline.io.tables import read_table
@@ -25,6 +26,9 @@ from pipeline.kinetics.weights import inverse_variance_weights
 
 _BRAIN = "Brain"
 _STILL_S = 120.0
+_CLEAR_OF_OTHERS_MM = 2.5
+"""Distance of true reference voxels from other tissue: whatever recipe the analysis follows, the
+curve is that of cerebellar grey matter without spill-over."""
 
 
 @dataclass(frozen=True)
@@ -33,7 +37,6 @@ class TrueRegions:
 
     labels: Mapping[str, tuple[int, ...]]
     reference: tuple[int, ...]
-    reference_erosion_mm: float
     supersampling: int
 
 
@@ -116,7 +119,8 @@ def _true_weights(simulated: SimulatedScan, regions: TrueRegions, grid: Volume) 
     pet2t1w_xfm = np.linalg.inv(simulated.t1w2pet_xfm)
     labels = simulated.labels
     carried = label_fractions(labels, grid, pet2t1w_xfm, regions.supersampling)
-    trimmed = trimmed_reference(labels, regions.reference, regions.reference_erosion_mm)
+    whole = np.isin(labels.data, regions.reference)
+    trimmed = distance_mm(whole, labels.voxel_size_mm) > _CLEAR_OF_OTHERS_MM
     reference = label_fractions(
         labels.with_data(trimmed.astype(np.int32)), grid, pet2t1w_xfm, regions.supersampling
     )

@@ -105,8 +105,7 @@ def compare(
     """
     regions = TrueRegions(
         {name: settings.regions.labels[name] for name in _REGIONS},
-        settings.regions.reference,
-        settings.regions.reference_erosion_mm,
+        settings.regions.reference.labels,
         settings.regions.supersampling,
     )
     rows = []

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from pipeline.core.labels import LABEL_NAMES, sided
+from pipeline.imaging.reference import TrimByDistance, TrimByPlanes
 from pipeline.kinetics import Logan, Mrtm1, Mrtm2, Srtm, Srtm2, Suv, Suvr, Wapi
 from pipeline.kinetics.contract import is_image_model
 from pipeline.kinetics.weights import FrameWeights
@@ -99,6 +101,19 @@ class Ellipsoid(Section):
         return value
 
 
+class MniImage(Section):
+    """A region that an image in MNI152 space holds."""
+
+    image: Path
+    """NIfTI label image or mask in MNI152NLin2009cAsym, any grid."""
+    labels: tuple[int, ...] = (1,)
+    """Its numbers that make up the region."""
+
+
+MniArea = Ellipsoid | MniImage
+Reference = Annotated[TrimByPlanes | TrimByDistance, Field(discriminator="recipe")]
+
+
 def _both_sides(*names: str) -> tuple[int, ...]:
     return tuple(sorted(label for name in names for label in sided(name)))
 
@@ -143,26 +158,37 @@ class Regions(Section):
 
     labels: dict[str, tuple[int, ...]] = DEFAULT_REGIONS
     """Region name to the label numbers it is made of."""
-    mni: dict[str, Ellipsoid] = {
+    sides: bool = False
+    """Whether every region comes once more for the left and for the right: `HIPL`, `HIPR`."""
+    every_label: bool = False
+    """Whether every label of FreeSurfer is a region of its own too."""
+    grey_masked: bool = False
+    """Whether every region of labels comes once more, as `gm<name>`, with the voxels of the T1w
+    only that are grey matter by half or more."""
+    mni: dict[str, MniArea] = {
         "DBS": Ellipsoid(centre_mm=(0, -30, -11), radii_mm=(4, 4, 5)),
     }
-    """Region name to its shape in MNI152NLin2009cAsym. The dorsal brain stem has no published
-    coordinates; this ellipsoid is an assumption."""
-    reference: tuple[int, ...] = (8, 47)
-    """Labels of the reference region, cerebellar cortex by default."""
+    """Region name to its place in MNI152NLin2009cAsym: an ellipsoid, or labels of an image. The
+    dorsal brain stem has no published coordinates; this ellipsoid is an assumption."""
+    reference: Reference = TrimByPlanes()
+    """Reference region: its labels and what is cut off, by `recipe`: `planes` of landmarks, or
+    `distance` from other structures."""
     reference_name: str = "CBL"
     """Its name in tables."""
-    reference_erosion_mm: float = Field(default=2, ge=0, le=10)
-    """How far voxels of the reference must keep from other tissue."""
     supersampling: int = Field(default=3, ge=1, le=6)
     """Sample points along each edge of a PET voxel when region fractions are measured."""
     minimum_volume_mm3: float = Field(default=100, ge=0)
     """Regions with less volume inside the field of view get no estimate."""
 
+    @field_validator("reference", mode="before")
+    @classmethod
+    def _planes_by_default(cls, value: Any) -> Any:
+        return {"recipe": "planes"} | value if isinstance(value, dict) else value
+
     @field_validator("labels", "reference")
     @classmethod
     def _known_labels(cls, value: Any) -> Any:
-        sets = value.values() if isinstance(value, dict) else [value]
+        sets = value.values() if isinstance(value, dict) else [value.labels]
         unknown = sorted({n for labels in sets for n in labels} - set(LABEL_NAMES))
         if unknown:
             raise ValueError(f"no FreeSurfer label has number {', '.join(map(str, unknown))}")

@@ -111,5 +111,19 @@ def sided(name: str) -> tuple[int, int]:
     return 1000 + number, 2000 + number
 
 
+def side_of(label: int) -> str | None:
+    """`left`, `right`, or None for a structure in the middle.
+
+    Examples
+    --------
+    >>> side_of(17), side_of(2035), side_of(16)
+    ('left', 'right', None)
+    """
+    name = LABEL_NAMES[label]
+    if name.startswith(("Left-", "ctx-lh-")):
+        return "left"
+    return "right" if name.startswith(("Right-", "ctx-rh-")) else None
+
+
 CORTEX_LABELS = tuple(offset + number for offset in (1000, 2000) for number in _DESIKAN_KILLIANY)
 """Every Desikan-Killiany parcel, left then right."""

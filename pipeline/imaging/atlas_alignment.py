@@ -4,7 +4,10 @@ The two spaces differ by about 2 mm (99th percentile 5 mm). No atlas at hand tel
 the hemispheres of the cerebellum: it is cut out by its place in MNI space. The atlas has no
 image, so one is made from its labels: every structure gets the template's usual intensity. That
 image is registered to the template with a stiff deformation, since only its coarse borders can be
-trusted.
+trusted. Then the template is labelled as a subject's brain is, with those labels as priors: its
+cortex and its deep grey matter get the borders that its image shows, and labels that carry to a
+subject without the inflation of an average. Structures that the template's contrast does not bound
+keep the atlas' borders.
 """
 
 from __future__ import annotations
@@ -16,7 +19,7 @@ from pipeline.core.labels import CORTEX_LABELS
 from pipeline.core.volume import Volume
 from pipeline.imaging.brain import distance_mm
 from pipeline.imaging.greedy import register_deformable
-from pipeline.imaging.labelling import warp_atlas
+from pipeline.imaging.labelling import label_brain, tissue_shares, warp_atlas
 from pipeline.imaging.warp import (
     coarse_grid,
     grid_points_mm,
@@ -43,6 +46,8 @@ _INTENSITIES = {
 }
 """Intensity of structures on a T1w template, relative to white matter."""
 _FLUID_MARGIN_MM = 6.0
+_LITTLE_CONTRAST = (7, 8, 46, 47, 10, 49, 28, 60, 16)
+"""Cerebellum, thalamus, ventral diencephalon and brain stem."""
 _STIFF = "4mm 2mm"
 
 
@@ -72,7 +77,17 @@ def align_atlas(atlas: Volume, template: Volume) -> Volume:
         smoothing=_STIFF,
     )
     near_brain = template.with_data(template.data > 0)
-    return _with_vermis(warp_atlas(atlas, field, near_brain))
+    aligned = warp_atlas(atlas, field, near_brain)
+    return _with_vermis(_with_borders_of(template, aligned))
+
+
+def _with_borders_of(template: Volume, atlas: Volume) -> Volume:
+    """Labels bounded by the image of the template where it has the contrast for it."""
+    inside = template.with_data(ndimage.binary_fill_holes(template.data > 0))
+    shares = tissue_shares(template, inside, atlas)
+    labels = label_brain(template, inside, atlas, shares).data
+    kept = np.isin(atlas.data, _LITTLE_CONTRAST)
+    return atlas.with_data(np.where(kept, atlas.data, labels).astype(atlas.data.dtype))
 
 
 def _with_vermis(labels: Volume) -> Volume:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import product
 
 import numpy as np
@@ -11,8 +11,17 @@ from numpy.typing import NDArray
 from scipy import ndimage, sparse
 
 from pipeline.core.transforms import apply_affine
-from pipeline.core.volume import BoolArray, FloatArray, IntArray, Volume
+from pipeline.core.volume import FloatArray, IntArray, Volume
 from pipeline.imaging.itk import Field
+from pipeline.imaging.mni_regions import (
+    Body,
+    Ellipsoid,
+    LabelledBody,
+    MniMask,
+    MniRegion,
+    share_inside,
+)
+from pipeline.imaging.reference import Landmarks, Trimmed, TrimRules, trim_reference
 
 
 @dataclass(frozen=True, eq=False)
@@ -93,28 +102,6 @@ def label_fractions(
     return LabelFractions(tuple(numbers.tolist()), total, grid.shape, grid.voxel_volume_mm3)
 
 
-def ellipsoid_fraction(
-    centre_mm: FloatArray, radii_mm: FloatArray, grid_points_mm: Sequence[FloatArray]
-) -> FloatArray:
-    """Share of every voxel inside an ellipsoid, from its sample points.
-
-    Parameters
-    ----------
-    centre_mm, radii_mm : (3,) arrays
-        Centre and half axes along x, y and z.
-    grid_points_mm : sequence of (N, 3) arrays
-        Sample points of the N voxels, in the world of the ellipsoid.
-
-    Returns
-    -------
-    (N,) array
-    """
-    inside = [
-        np.sum(((points - centre_mm) / radii_mm) ** 2, axis=-1) <= 1 for points in grid_points_mm
-    ]
-    return np.asarray(np.mean(inside, axis=0))
-
-
 def field_points(field: Field, points_mm: FloatArray) -> FloatArray:
     """Images of points (N, 3) under a displacement field, linear between its voxels.
 
@@ -135,60 +122,28 @@ def _sample_offsets(supersampling: int) -> list[FloatArray]:
 
 
 @dataclass(frozen=True)
-class MniShape:
-    """An ellipsoid in MNI152 space."""
-
-    name: str
-    centre_mm: tuple[float, float, float]
-    radii_mm: tuple[float, float, float]
-
-
-@dataclass(frozen=True)
 class RegionSpec:
     """Which regions to draw, and how."""
 
     labels: tuple[tuple[str, tuple[int, ...]], ...]
     """Region names and the label numbers they are made of."""
-    mni: tuple[MniShape, ...]
+    mni: tuple[MniRegion, ...]
     reference_name: str
-    reference: tuple[int, ...]
-    reference_erosion_mm: float
+    reference: TrimRules
     supersampling: int
+    grey_masked: bool = False
+    """Whether every region of labels comes once more, as `gm<name>`, its voxels of grey matter."""
 
     @property
     def names(self) -> tuple[str, ...]:
         """Every region, the reference last."""
-        drawn = [name for name, _ in self.labels] + [shape.name for shape in self.mni]
-        return (*drawn, self.reference_name)
+        drawn = [name for name, _ in self.labels]
+        masked = [_grey_name(name) for name in drawn] if self.grey_masked else []
+        return (*drawn, *masked, *(shape.name for shape in self.mni), self.reference_name)
 
 
-def trimmed_reference(labels: Volume, members: Sequence[int], erosion_mm: float) -> BoolArray:
-    """Voxels of the reference that keep their distance from all other tissue, (X, Y, Z).
-
-    Parameters
-    ----------
-    labels : Volume
-        FreeSurfer-numbered labels.
-    members : sequence of int
-        Labels of the reference.
-    erosion_mm : float
-        How far its voxels keep from any other voxel, background included.
-
-    Raises
-    ------
-    ValueError
-        If nothing is left.
-    """
-    member = np.isin(labels.data, list(members))
-    distance = ndimage.distance_transform_edt(member, sampling=labels.voxel_size_mm)
-    # the centre of a voxel beside the border lies half a voxel inside the tissue
-    trimmed = distance > erosion_mm + labels.voxel_size_mm.min() / 2
-    if not trimmed.any():
-        raise ValueError(
-            f"the reference region is empty: {int(member.sum())} voxels before, none after an "
-            f"erosion of {erosion_mm:g} mm; lower regions.reference_erosion_mm"
-        )
-    return np.asarray(trimmed)
+def _grey_name(name: str) -> str:
+    return f"gm{name}"
 
 
 @dataclass(frozen=True, eq=False)
@@ -199,11 +154,29 @@ class Anatomy:
     """FreeSurfer-numbered labels on the T1w grid."""
     t1w2mni: Field
     """On the T1w grid; a point of the T1w goes to its place in MNI152 space."""
+    t1w2acpc_xfm: FloatArray
+    """(4, 4), points of the T1w to anatomical axes, mm."""
+    grey: Volume
+    """Share of grey matter on the T1w grid."""
+    mni_images: Mapping[str, Volume] = field(default_factory=dict)
+    """Label images in MNI152 space, by the file that regions name."""
+
+    def landmarks(self) -> Landmarks:
+        """What the rules of the reference region look at."""
+        stem = np.argwhere(self.labels.data == _BRAIN_STEM).astype(float)
+        in_mni = field_points(self.t1w2mni, apply_affine(self.labels.affine, stem))
+        return Landmarks(self.labels, self.t1w2acpc_xfm, in_mni[:, 2] >= _PONS_FLOOR_MM, self.grey)
+
+
+_BRAIN_STEM = 16
+_PONS_FLOOR_MM = -49.0
+"""Lower border of the pons in the mid-sagittal plane of MNI152NLin2009cAsym, z."""
+_GREY_SHARE = 0.5
 
 
 def region_fractions(
     anatomy: Anatomy, grid: Volume, grid2t1w_xfm: FloatArray, spec: RegionSpec
-) -> tuple[dict[str, FloatArray], LabelFractions]:
+) -> RegionFractions:
     """Share of every region in every voxel of the PET grid.
 
     Parameters
@@ -219,50 +192,71 @@ def region_fractions(
 
     Returns
     -------
-    dict of str to (X*Y*Z,) array
-        Region to its shares, in the order of ``spec.names``.
-    LabelFractions
-        Shares of all labels.
+    RegionFractions
 
     Raises
     ------
     ValueError
-        If the reference region is empty.
+        If the reference region is empty, or an image in MNI space lacks a region.
     """
-    fractions = label_fractions(anatomy.labels, grid, grid2t1w_xfm, spec.supersampling)
-    regions = {name: fractions.of(members) for name, members in spec.labels}
+
+    def carried(labels: Volume) -> LabelFractions:
+        return label_fractions(labels, grid, grid2t1w_xfm, spec.supersampling)
+
+    labels = carried(anatomy.labels)
+    regions = {name: labels.of(members) for name, members in spec.labels}
+    if spec.grey_masked:
+        grey = anatomy.grey.data >= _GREY_SHARE
+        masked = carried(anatomy.labels.with_data(np.where(grey, anatomy.labels.data, 0)))
+        regions |= {_grey_name(name): masked.of(members) for name, members in spec.labels}
     if spec.mni:
         regions |= _mni_fractions(anatomy, grid, grid2t1w_xfm, spec)
-    trimmed = trimmed_reference(anatomy.labels, spec.reference, spec.reference_erosion_mm)
-    reference = anatomy.labels.with_data(trimmed.astype(np.int32))
-    carried = label_fractions(reference, grid, grid2t1w_xfm, spec.supersampling)
-    regions[spec.reference_name] = carried.of((1,))
-    return regions, fractions
+    trimmed = trim_reference(anatomy.landmarks(), spec.reference)
+    reference = carried(anatomy.labels.with_data(trimmed.mask.astype(np.int32)))
+    regions[spec.reference_name] = reference.of((1,))
+    return RegionFractions(regions, labels, trimmed)
+
+
+@dataclass(frozen=True, eq=False)
+class RegionFractions:
+    """Regions on the PET grid."""
+
+    regions: dict[str, FloatArray]
+    """Region to its share of every voxel, (X*Y*Z,), in the order of ``RegionSpec.names``."""
+    labels: LabelFractions
+    """Shares of all labels."""
+    reference: Trimmed
+    """The reference region on the T1w, and what its rules took away."""
 
 
 def _mni_fractions(
     anatomy: Anatomy, grid: Volume, grid2t1w_xfm: FloatArray, spec: RegionSpec
 ) -> dict[str, FloatArray]:
-    """Shares of the MNI shapes; a point goes PET to T1w to MNI in one go."""
+    """Shares of the regions in MNI space; a point goes PET to T1w to MNI in one go."""
     voxel = np.linalg.inv(anatomy.labels.affine) @ grid2t1w_xfm @ grid.affine
     box = _labelled_box(anatomy.labels, grid.shape, np.linalg.inv(voxel))
     index = np.stack(np.meshgrid(*box, indexing="ij"), axis=-1).reshape(-1, 3)
-    centres = field_points(
-        anatomy.t1w2mni, apply_affine(grid2t1w_xfm @ grid.affine, index.astype(float))
-    )
+
+    def in_mni(voxels: FloatArray) -> FloatArray:
+        return field_points(anatomy.t1w2mni, apply_affine(grid2t1w_xfm @ grid.affine, voxels))
+
+    centres = in_mni(index.astype(float))
     reach = 2 * float(np.linalg.norm(grid.voxel_size_mm))
+    offsets = _sample_offsets(spec.supersampling)
     regions: dict[str, FloatArray] = {}
-    for shape in spec.mni:
-        centre, radii = np.array(shape.centre_mm), np.array(shape.radii_mm)
-        near = index[np.all(np.abs(centres - centre) <= radii + reach, axis=1)]
-        points = [
-            field_points(anatomy.t1w2mni, apply_affine(grid2t1w_xfm @ grid.affine, near + offset))
-            for offset in _sample_offsets(spec.supersampling)
-        ]
+    for region in spec.mni:
+        body = _body(anatomy, region)
+        near = index[np.all(np.abs(centres - body.centre_mm) <= body.half_mm + reach, axis=1)]
         share = np.zeros(grid.shape)
-        share[tuple(near.T)] = ellipsoid_fraction(centre, radii, points)
-        regions[shape.name] = share.ravel()
+        share[tuple(near.T)] = share_inside(body, [in_mni(near + offset) for offset in offsets])
+        regions[region.name] = share.ravel()
     return regions
+
+
+def _body(anatomy: Anatomy, region: MniRegion) -> Body:
+    if isinstance(region, MniMask):
+        return LabelledBody.of(anatomy.mni_images[region.image], region)
+    return Ellipsoid(np.array(region.centre_mm), np.array(region.radii_mm))
 
 
 @dataclass(frozen=True, eq=False)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from itertools import product
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from pipeline.core.transforms import apply_affine
 from pipeline.core.volume import FloatArray, Volume
 from pipeline.imaging.itk import Field
 
@@ -188,6 +190,14 @@ def coarse_grid(volume: Volume, spacing_mm: float) -> Volume:
     shape = np.ceil((np.array(volume.shape) - 1) / step).astype(int) + 1
     affine = volume.affine @ np.diag([*step, 1.0])
     return Volume(np.zeros(shape, np.uint8), affine)
+
+
+def bounding_corners_mm(mask: Volume) -> FloatArray:
+    """World coordinates of the corners of the box around a mask, (8, 3), RAS+ mm."""
+    where = np.argwhere(mask.data > 0)
+    low, high = where.min(axis=0) - 0.5, where.max(axis=0) + 0.5
+    corners = np.array(list(product(*zip(low, high, strict=True))))
+    return apply_affine(mask.affine, corners)
 
 
 def resample(

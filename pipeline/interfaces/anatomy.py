@@ -10,6 +10,7 @@ import numpy as np
 from nipype.interfaces.base import BaseInterfaceInputSpec, File, SimpleInterface, TraitedSpec
 
 from pipeline.core.volume import Volume
+from pipeline.imaging.acpc import acpc_alignment, realigned
 from pipeline.imaging.atlas_alignment import align_atlas
 from pipeline.imaging.bias import correct_bias
 from pipeline.imaging.brain import locate_brain, refine_brain_mask, rough_brain_mask
@@ -101,6 +102,36 @@ _QUALITY_KEYS = {
     "inverse_error_mm_median": "InverseErrorMedian_mm",
     "inverse_error_mm_p99": "InverseErrorP99_mm",
 }
+
+
+class _AlignAcpcInputSpec(BaseInterfaceInputSpec):  # type: ignore[misc]
+    t1w_preproc = File(exists=True, mandatory=True, desc="bias-corrected T1w")
+    brain_mask = File(exists=True, mandatory=True, desc="brain on the grid of the T1w")
+    t1w2mni_xfm = File(
+        exists=True, mandatory=True, desc="displacements on MNI space that lead to the T1w"
+    )
+
+
+class _AlignAcpcOutputSpec(TraitedSpec):  # type: ignore[misc]
+    t1w2acpc_xfm = File(exists=True, desc="rigid, points of the T1w to anatomical axes")
+    t1w_acpc = File(exists=True, desc="T1w on voxels along anatomical axes")
+
+
+class AlignAcpc(SimpleInterface):  # type: ignore[misc]
+    """Anatomical axes of a head, and its T1w along them."""
+
+    input_spec, output_spec = _AlignAcpcInputSpec, _AlignAcpcOutputSpec
+
+    def _run_interface(self, runtime: Any) -> Any:
+        folder = Path(runtime.cwd)
+        matrix = acpc_alignment(read_field(self.inputs.t1w2mni_xfm))
+        t1w, brain = read_volume(self.inputs.t1w_preproc), read_volume(self.inputs.brain_mask)
+        image = realigned(t1w, brain, matrix)
+        self._results.update(
+            t1w2acpc_xfm=str(write_itk_transform(folder / "t1w2acpc_xfm.txt", matrix)),
+            t1w_acpc=str(write_volume(folder / "t1w_acpc.nii.gz", image)),
+        )
+        return runtime
 
 
 class _AlignAtlasOutputSpec(TraitedSpec):  # type: ignore[misc]

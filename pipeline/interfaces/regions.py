@@ -10,14 +10,17 @@ import pandas as pd
 from nipype.interfaces.base import (
     BaseInterfaceInputSpec,
     File,
+    InputMultiObject,
     SimpleInterface,
     TraitedSpec,
+    isdefined,
     traits,
 )
 
 from pipeline.bids.scan import ScanInputs
 from pipeline.core.errors import DataError
-from pipeline.core.volume import FloatArray
+from pipeline.core.volume import FloatArray, Volume
+from pipeline.imaging.reference import Trimmed
 from pipeline.imaging.regions import (
     Anatomy,
     RegionSpec,
@@ -39,6 +42,9 @@ class _CarryRegionsInputSpec(BaseInterfaceInputSpec):  # type: ignore[misc]
     mni2t1w_xfm = File(
         exists=True, mandatory=True, desc="field on the T1w grid, T1w to MNI points"
     )
+    t1w2acpc_xfm = File(exists=True, mandatory=True, desc="ITK transform from-T1w_to-ACPC")
+    gm_probseg = File(exists=True, mandatory=True, desc="share of grey matter, T1w space")
+    mni_images = InputMultiObject(File(exists=True), desc="label images that regions name")
     petref = File(exists=True, mandatory=True, desc="PET grid")
     petref2t1w_xfm = File(exists=True, mandatory=True, desc="ITK transform from-petref_to-T1w")
     spec = traits.Instance(RegionSpec, mandatory=True, desc="regions to draw")
@@ -50,6 +56,7 @@ class _CarryRegionsOutputSpec(TraitedSpec):  # type: ignore[misc]
     regions_dseg = File(exists=True, desc="regions on the PET grid")
     regions_dseg_tsv = File(exists=True, desc="their names")
     morph = File(exists=True, desc="their volumes in both spaces")
+    reference_morph = File(exists=True, desc="what the rules left of the reference region")
     brain_mask = File(exists=True, desc="brain on the PET grid")
 
 
@@ -61,13 +68,14 @@ class CarryRegions(SimpleInterface):  # type: ignore[misc]
     def _run_interface(self, runtime: Any) -> Any:
         spec, folder = self.inputs.spec, Path(runtime.cwd)
         grid = read_volume(self.inputs.petref)
-        anatomy = Anatomy(read_labels(self.inputs.dseg), read_field(self.inputs.mni2t1w_xfm))
+        anatomy = _read_anatomy(self.inputs)
         petref2t1w_xfm = read_itk_transform(self.inputs.petref2t1w_xfm)
         try:
-            fractions, labels = region_fractions(anatomy, grid, petref2t1w_xfm, spec)
+            found = region_fractions(anatomy, grid, petref2t1w_xfm, spec)
         except ValueError as error:
             raise DataError(f"regions in PET space: {error}") from error
-        brain = (labels.of(labels.labels) >= 0.5).reshape(grid.shape)
+        fractions = found.regions
+        brain = (found.labels.of(found.labels.labels) >= 0.5).reshape(grid.shape)
         if not brain.any():
             raise DataError(
                 "no brain inside the field of view of the PET: the coregistration failed"
@@ -91,11 +99,40 @@ class CarryRegions(SimpleInterface):  # type: ignore[misc]
             ),
             regions_dseg_tsv=str(write_table(folder / "regions.tsv", names)),
             morph=str(write_table(folder / "morph.tsv", morph)),
+            reference_morph=str(
+                write_table(folder / "reference.tsv", _trimming(found.reference, anatomy.labels))
+            ),
             brain_mask=str(
                 write_array(folder / "brain.nii.gz", brain.astype(np.uint8), grid.affine)
             ),
         )
         return runtime
+
+
+def _read_anatomy(inputs: Any) -> Anatomy:
+    images = inputs.mni_images if isdefined(inputs.mni_images) else []
+    return Anatomy(
+        labels=read_labels(inputs.dseg),
+        t1w2mni=read_field(inputs.mni2t1w_xfm),
+        t1w2acpc_xfm=read_itk_transform(inputs.t1w2acpc_xfm),
+        grey=read_volume(inputs.gm_probseg),
+        mni_images={str(path): read_labels(path) for path in images},
+    )
+
+
+def _trimming(reference: Trimmed, labels: Volume) -> pd.DataFrame:
+    """What is left of the reference region after each rule, on the T1w."""
+    rules, left = zip(*reference.left, strict=True)
+    counts = np.array(left)
+    return pd.DataFrame(
+        {
+            "index": np.arange(len(rules)),
+            "name": rules,
+            "volume-mm3": counts * labels.voxel_volume_mm3,
+            "voxels": counts,
+            "voxels-lost": -np.diff(counts, prepend=counts[0]),
+        }
+    )
 
 
 def _drawn(fractions: dict[str, FloatArray], shape: tuple[int, int, int]) -> Any:

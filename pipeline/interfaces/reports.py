@@ -60,6 +60,7 @@ class _SessionPageInputSpec(BaseInterfaceInputSpec):  # type: ignore[misc]
     regions_dseg = File(exists=True, desc="regions on the PET grid")
     regions_dseg_tsv = File(exists=True, desc="their numbers and names")
     morph = File(exists=True, desc="their volumes")
+    reference_morph = File(exists=True, desc="what the rules left of the reference region")
     tacs = File(exists=True, desc="measured curves, a row per frame, Bq/mL")
     models = traits.List(traits.Any, desc="kinetic models, in the order of their tables")
     fitted_tacs = InputMultiObject(
@@ -192,6 +193,9 @@ def _read_regions(given: Mapping[str, Any]) -> Regions | None:
         labels=read_labels(given["regions_dseg"]),
         names=dict(zip(names["index"].astype(int), names["name"].astype(str), strict=True)),
         volumes_mm3=volumes,
+        trimming=read_table(given["reference_morph"]).to_dict("records")
+        if "reference_morph" in given
+        else (),
     )
 
 

@@ -100,6 +100,8 @@ class Regions:
     names: Mapping[int, str]
     """Label to name."""
     volumes_mm3: Mapping[str, float] = field(default_factory=dict)
+    trimming: Sequence[Mapping[str, Any]] = ()
+    """Rules of the reference region: `name`; on the T1w, `volume-mm3` left and `voxels-lost`."""
 
     @property
     def colours(self) -> dict[int, Colour]:
@@ -312,7 +314,19 @@ def _regions(report: SessionReport) -> Section | None:
         f"Regions on the PET reference, in slices chosen to meet each of them. {_CAPTION_SIDES}",
         key,
     )
-    return Section("regions", "Regions in PET space", "Regions", figures=[shown])
+    tables = []
+    if regions.trimming:
+        heads = ["Reference region after the rule", "Left (mL, on the T1w)", "Voxels lost"]
+        rows = [
+            [
+                Cell(str(row["name"])),
+                number(_value(row, "volume-mm3") / 1000),
+                number(_value(row, "voxels-lost"), ".0f"),
+            ]
+            for row in regions.trimming
+        ]
+        tables = [Table(heads, rows)]
+    return Section("regions", "Regions in PET space", "Regions", figures=[shown], tables=tables)
 
 
 def _curves(report: SessionReport) -> Section | None:

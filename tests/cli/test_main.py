@@ -202,7 +202,9 @@ def test_unknown_participant_is_told_the_nearest(bids_dir, out_dir, capsys):
         ("resources", ("--set resources: expected section.key=value",)),
         ("motion.backend.deeper=1", ("motion",)),
         ("motion.backend=non", ("motion.backend: 'non' is not one of 'embedded', 'none'",)),
-        ("regions.reference=[99999]", ("99999",)),
+        ("regions.reference.labels=[99999]", ("99999",)),
+        ("regions.reference.erosion_mm=20", ("erosion_mm must be between 0 and 10 mm",)),
+        ("regions.reference.recipe=plane", ("'planes'", "'distance'")),
     ],
 )
 def test_wrong_setting_is_named(override, words, bids_dir, out_dir, capsys):

@@ -89,7 +89,8 @@ def test_every_study_loads():
 def test_the_paper_study_has_the_regions_of_the_paper():
     regions = load_settings("tiger2020").regions
     assert set(regions.labels) | set(regions.mni) == {"ACC", "HIP", "VST", "DBS"}
-    assert regions.reference == (8, 47)
+    assert regions.reference.labels == (8, 47)
+    assert regions.reference.recipe == "planes"
 
 
 def test_an_unknown_study_names_the_known_ones():

@@ -6,15 +6,23 @@ import pytest
 from pipeline.core.transforms import rigid_matrix
 from pipeline.core.volume import Volume
 from pipeline.imaging.itk import Field
+from pipeline.imaging.mni_regions import MniMask, MniShape
+from pipeline.imaging.reference import TrimByDistance
 from pipeline.imaging.regions import (
     Anatomy,
-    MniShape,
     RegionSpec,
     RegionWeights,
     label_fractions,
     region_fractions,
-    trimmed_reference,
 )
+
+NEAR = TrimByDistance(labels=(8,), erosion_mm=2, neighbours=(), least_grey=0)
+
+
+def anatomy_of(labels, shift, **more):
+    """Labels of a head whose anatomical axes are those of its image, all grey matter."""
+    grey = labels.with_data(np.ones(labels.shape, np.float32))
+    return Anatomy(labels, Field(shift, labels.affine), np.eye(4), more.pop("grey", grey), **more)
 
 
 @pytest.fixture
@@ -81,27 +89,14 @@ def test_the_winner_is_the_label_at_the_centre_of_clear_voxels(labels, grid):
         assert (winner[full] == label).all()
 
 
-def test_trimming_keeps_the_stated_distance(labels):
-    trimmed = trimmed_reference(labels, (8,), erosion_mm=3)
-    where = np.argwhere(trimmed)
-    # the box spans 30 x 16 x 30 mm; three millimetres are lost on each side
-    assert trimmed.sum() == 24 * 10 * 24
-    np.testing.assert_array_equal(where.min(0), [8, 27, 13])
-
-
-def test_trimming_everything_away_is_an_error_that_names_the_setting(labels):
-    with pytest.raises(ValueError, match="reference_erosion_mm"):
-        trimmed_reference(labels, (8,), erosion_mm=10)
-
-
 def test_an_mni_shape_goes_through_field_and_transform_together(labels, grid):
     shift = np.zeros((*labels.shape, 3), np.float32)
     shift[...] = [4, -3, 2]  # a T1w point lies at point + shift in MNI
-    anatomy = Anatomy(labels, Field(shift, labels.affine))
+    anatomy = anatomy_of(labels, shift)
     grid2t1w = rigid_matrix(np.array([1.0, 2.0, -1.0]), np.zeros(3))
     shape = MniShape("DBS", (3.0, -2.0, 1.0), (5.0, 6.0, 7.0))
-    spec = RegionSpec((("HIP", (17, 53)),), (shape,), "CBL", (8,), 2.0, 3)
-    fractions, _ = region_fractions(anatomy, grid, grid2t1w, spec)
+    spec = RegionSpec((("HIP", (17, 53)),), (shape,), "CBL", NEAR, 3)
+    fractions = region_fractions(anatomy, grid, grid2t1w, spec).regions
     assert list(fractions) == list(spec.names) == ["HIP", "DBS", "CBL"]
     share = fractions["DBS"]
     volume = share.sum() * grid.voxel_volume_mm3
@@ -109,3 +104,46 @@ def test_an_mni_shape_goes_through_field_and_transform_together(labels, grid):
     index = np.argwhere(np.ones(grid.shape)).astype(float)
     centre = grid.affine @ np.array([*((index * share[:, None]).sum(0) / share.sum()), 1])
     np.testing.assert_allclose(centre[:3], [3 - 4 - 1, -2 + 3 - 2, 1 - 2 + 1], atol=0.1)
+
+
+def test_a_mask_in_mni_space_lands_like_an_ellipsoid(labels, grid):
+    shift = np.zeros((*labels.shape, 3), np.float32)
+    shift[...] = [4, -3, 2]
+    data = np.zeros((30, 30, 30), np.int16)
+    data[10:22, 8:20, 12:24] = 7
+    data[12, 12, 12] = 3
+    affine = np.diag([-1.0, 1, 1, 1])  # stored right to left
+    affine[:3, 3] = [18, -15, -16]
+    image = Volume(data, affine)
+    anatomy = anatomy_of(labels, shift, mni_images={"atlas.nii.gz": image})
+    spec = RegionSpec((), (MniMask("DBS", "atlas.nii.gz", (7,)),), "CBL", NEAR, 4)
+    share = region_fractions(anatomy, grid, np.eye(4), spec).regions["DBS"]
+    assert share.sum() * grid.voxel_volume_mm3 == pytest.approx(12**3 - 1, rel=0.02)
+    index = np.argwhere(np.ones(grid.shape)).astype(float)
+    centre = grid.affine @ np.array([*((index * share[:, None]).sum(0) / share.sum()), 1])
+    truth = affine @ np.array([15.5, 13.5, 17.5, 1])
+    # its straight edges lie anywhere between samples, which are 0.75 mm apart
+    np.testing.assert_allclose(centre[:3], truth[:3] - [4, -3, 2], atol=0.4)
+
+
+def test_a_label_that_the_image_lacks_is_named(labels, grid):
+    anatomy = anatomy_of(
+        labels,
+        np.zeros((*labels.shape, 3), np.float32),
+        mni_images={"atlas.nii.gz": labels},
+    )
+    spec = RegionSpec((), (MniMask("DBS", "atlas.nii.gz", (99,)),), "CBL", NEAR, 2)
+    with pytest.raises(ValueError, match=r"atlas\.nii\.gz holds no voxel .* 99 of the region DBS"):
+        region_fractions(anatomy, grid, np.eye(4), spec)
+
+
+def test_regions_come_raw_and_masked_by_grey_matter(labels, grid):
+    grey = np.zeros(labels.shape, np.float32)
+    grey[:, :14] = 0.8  # the front half of the hippocampal boxes, nothing else
+    anatomy = anatomy_of(
+        labels, np.zeros((*labels.shape, 3), np.float32), grey=labels.with_data(grey)
+    )
+    spec = RegionSpec((("HIP", (17, 53)),), (), "CBL", NEAR, 3, grey_masked=True)
+    fractions = region_fractions(anatomy, grid, np.eye(4), spec).regions
+    assert tuple(fractions) == spec.names == ("HIP", "gmHIP", "CBL")
+    assert fractions["gmHIP"].sum() == pytest.approx(fractions["HIP"].sum() / 2, rel=0.03)

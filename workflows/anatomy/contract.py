@@ -33,5 +33,9 @@ class AnatomyOutputs:
     mni2t1w_xfm: str
     """``from-MNI152NLin2009cAsym_to-T1w``: displacements on a grid over the T1w that lead to MNI
     space, so that images in MNI space can be pulled onto the T1w; ITK convention."""
+    t1w2acpc_xfm: str
+    """``from-T1w_to-ACPC``: rigid, ITK; points of the T1w to anatomical axes."""
+    t1w_acpc: str
+    """The T1w on voxels along its anatomical axes."""
     quality: str
     """JSON: volumes, evenness of the field, likeness to the template, fate of the warp."""

@@ -7,7 +7,7 @@ from typing import Any
 from nipype.pipeline import engine as pe
 
 from pipeline.config.schema import EmbeddedAnatomy, Resources
-from pipeline.interfaces.anatomy import ClassifyTissues, FindBrain, Normalise
+from pipeline.interfaces.anatomy import AlignAcpc, ClassifyTissues, FindBrain, Normalise
 from workflows._atlas import atlas_node
 from workflows._graph import SharedNode, io_node
 from workflows.anatomy.contract import AnatomyInputs, AnatomyOutputs
@@ -17,9 +17,10 @@ METHODS = (
     "The T1w image was corrected for intensity non-uniformity (N4, SimpleITK), its brain found by "
     "registration of the ICBM 2009c nonlinear asymmetric template and followed along its edge. "
     "The brain was registered to that template (MNI152NLin2009cAsym) affinely by normalised "
-    "mutual information and deformably by local correlation at 2 mm (picsl-greedy). Shares of "
-    "grey matter, white matter and cerebrospinal fluid were estimated by a Gaussian mixture with "
-    "spatially varying means and priors of a warped atlas."
+    "mutual information and deformably by local correlation at 2 mm (picsl-greedy), which carries "
+    "the commissures that define the anatomical axes. Shares of grey matter, "
+    "white matter and cerebrospinal fluid were estimated by a Gaussian mixture with spatially "
+    "varying means and priors of a warped atlas."
 )
 
 
@@ -36,6 +37,7 @@ def init_embedded_anatomy_wf(
     normalise = SharedNode(
         Normalise(), name="normalise", mem_gb=min(1.5, resources.mem_gb), n_procs=1
     )
+    acpc = SharedNode(AlignAcpc(), name="acpc", mem_gb=min(1.0, resources.mem_gb), n_procs=1)
     align_atlas = atlas_node()
     tissues = SharedNode(
         ClassifyTissues(), name="tissues", mem_gb=min(2.0, resources.mem_gb), n_procs=1
@@ -52,6 +54,9 @@ def init_embedded_anatomy_wf(
                 tissues,
                 [("mni2t1w_xfm", "mni2t1w_xfm"), ("quality", "normalisation_quality")],
             ),
+            (find_brain, acpc, images),
+            (normalise, acpc, [("t1w2mni_xfm", "t1w2mni_xfm")]),
+            (acpc, outputnode, [(port, port) for port in ("t1w2acpc_xfm", "t1w_acpc")]),
             (align_atlas, tissues, [("atlas", "atlas")]),
             (find_brain, outputnode, images),
             (

@@ -1,0 +1,256 @@
+"""The reference region: what rules that keep spill-over out leave of the cerebellar cortex.
+
+Two recipes. `TrimByPlanes` cuts by planes of landmarks in anatomical axes, as groups with
+[11C]AZ10419369 do after Matheson et al.; the text of that rule is not public, so every plane is a
+setting. `TrimByDistance` keeps away from other structures and from fluid, as PETPrep does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+import numpy as np
+
+from pipeline.core.transforms import apply_affine
+from pipeline.core.volume import BoolArray, FloatArray, Volume
+from pipeline.imaging.brain import distance_mm, largest_piece
+
+CEREBELLAR_CORTEX = (8, 47)
+_FOURTH_VENTRICLE = 15
+_BRAIN_STEM = 16
+_PONS = 174
+_POSTERIOR_CINGULATE = (1023, 2023)
+_RAGGED_PERCENT = 1.0
+_TIP_MM = 1.5
+
+
+@dataclass(frozen=True)
+class TrimByPlanes:
+    """Cerebellar cortex between planes of landmarks, axes along AC-PC."""
+
+    recipe: Literal["planes"] = "planes"
+    labels: tuple[int, ...] = CEREBELLAR_CORTEX
+    """FreeSurfer numbers of the whole region."""
+    behind_fourth_ventricle: bool = True
+    """Behind and below the posterior tip of the fourth ventricle."""
+    above_pons_floor: bool = True
+    """Above the lowest plane of the pons."""
+    below_posterior_cingulate: bool = True
+    """Below the lowest plane of the posterior cingulate cortex."""
+    beside_fourth_ventricle: bool = True
+    """Lateral to both sides of the fourth ventricle, which leaves the vermis out."""
+    erosion_mm: float = 1.0
+    """Distance kept from any other tissue."""
+
+    __pydantic_config__: ClassVar = {"extra": "forbid"}
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.erosion_mm <= 10:
+            raise ValueError("erosion_mm must be between 0 and 10 mm")
+
+
+@dataclass(frozen=True)
+class TrimByDistance:
+    """Cerebellar cortex away from its neighbours, and grey for certain."""
+
+    recipe: Literal["distance"] = "distance"
+    labels: tuple[int, ...] = CEREBELLAR_CORTEX
+    """FreeSurfer numbers of the whole region."""
+    erosion_mm: float = 1.0
+    """Distance kept from any other tissue."""
+    distance_mm: float = 2.0
+    """Distance kept from `neighbours`."""
+    neighbours: tuple[int, ...] = (
+        7, 46, 172, 16, 1007, 2007, 1009, 2009, 1011, 2011, 1013, 2013,
+    )  # fmt: skip
+    """Cerebellar white matter, vermis, brain stem; fusiform, inferior temporal, lateral occipital
+    and lingual cortex."""
+    least_grey: float = 0.8
+    """Least share of grey matter in a voxel."""
+
+    __pydantic_config__: ClassVar = {"extra": "forbid"}
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.erosion_mm <= 10:
+            raise ValueError("erosion_mm must be between 0 and 10 mm")
+        if not 0 <= self.distance_mm <= 10:
+            raise ValueError("distance_mm must be between 0 and 10 mm")
+        if not 0 <= self.least_grey <= 1:
+            raise ValueError("least_grey must be between 0 and 1")
+
+
+TrimRules = TrimByPlanes | TrimByDistance
+
+
+@dataclass(frozen=True, eq=False)
+class Landmarks:
+    """What the rules look at, on the T1w."""
+
+    labels: Volume
+    """FreeSurfer numbers."""
+    t1w2acpc_xfm: FloatArray
+    """World points of the T1w to anatomical axes, mm."""
+    above_pons_floor: BoolArray
+    """Voxels of the brain stem (N,), in the order of `numpy.argwhere`, above the lower border of
+    the pons as MNI space has it; what label 174 says goes before."""
+    grey: Volume | None = None
+    """Share of grey matter, where a rule asks for it."""
+
+
+@dataclass(frozen=True, eq=False)
+class Trimmed:
+    """A reference region and what it was before."""
+
+    mask: BoolArray
+    """(X, Y, Z)."""
+    left: tuple[tuple[str, int], ...]
+    """Rule, and the voxels left after it and those before; the first is the whole."""
+
+
+def trim_reference(landmarks: Landmarks, rules: TrimRules) -> Trimmed:
+    """Apply rules to the reference region one after another.
+
+    Parameters
+    ----------
+    landmarks : Landmarks
+        Labels and axes.
+    rules : TrimByPlanes or TrimByDistance
+        The whole region and the recipe.
+
+    Raises
+    ------
+    ValueError
+        If a landmark is missing or nothing is left; names the rule and the setting.
+    """
+    mask = np.isin(landmarks.labels.data, rules.labels)
+    left = [("whole region", int(mask.sum()))]
+    # erosion measures from the edge of the whole region, not from a plane that cuts it
+    whole = mask.copy()
+    if isinstance(rules, TrimByPlanes):
+        steps = _planes(landmarks, whole, rules)
+    else:
+        steps = _distances(landmarks, whole, rules)
+    for name, setting, keep in steps:
+        mask &= keep()
+        left.append((name, int(mask.sum())))
+        if not mask.any():
+            lost = "; ".join(f"{rule}: {count}" for rule, count in left)
+            raise ValueError(
+                f"the reference region is empty after the rule '{name}' (voxels left: {lost});"
+                f" change regions.reference.{setting}"
+            )
+    return Trimmed(mask, tuple(left))
+
+
+_Step = tuple[str, str, Callable[[], BoolArray]]
+
+
+def _planes(landmarks: Landmarks, whole: BoolArray, rules: TrimByPlanes) -> list[_Step]:
+    """Rules of `TrimByPlanes` that are on: name, setting, and the voxels they keep."""
+    labels = landmarks.labels
+    where = np.nonzero(whole)
+
+    def keep(chosen: BoolArray) -> BoolArray:
+        kept = np.zeros(labels.shape, bool)
+        kept[where] = chosen
+        return kept
+
+    x, y, z = _acpc_mm(landmarks, whole).T
+
+    def behind() -> BoolArray:
+        tip_y, tip_z = _tip(_ventricle(landmarks))
+        return keep((y < tip_y) & (z < tip_z))
+
+    def beside() -> BoolArray:
+        across = _ventricle(landmarks)[:, 0]
+        return keep((x < across.min()) | (x > across.max()))
+
+    def below() -> BoolArray:
+        cingulate = np.isin(labels.data, _POSTERIOR_CINGULATE)
+        _require(cingulate, "posterior cingulate cortex (1023, 2023)", "below_posterior_cingulate")
+        return keep(z < np.percentile(_acpc_mm(landmarks, cingulate)[:, 2], _RAGGED_PERCENT))
+
+    candidates = (
+        ("behind_fourth_ventricle", "behind and below the fourth ventricle's tip", behind),
+        ("above_pons_floor", "above the lowest plane of the pons",
+         lambda: keep(z > _pons_floor_mm(landmarks))),
+        ("below_posterior_cingulate", "below the posterior cingulate cortex", below),
+        ("beside_fourth_ventricle", "lateral to the fourth ventricle (no vermis)", beside),
+    )  # fmt: skip
+    steps: list[_Step] = [
+        (name, setting, rule) for setting, name, rule in candidates if getattr(rules, setting)
+    ]
+    return [*steps, _erosion(labels, whole, rules.erosion_mm)]
+
+
+def _distances(landmarks: Landmarks, whole: BoolArray, rules: TrimByDistance) -> list[_Step]:
+    labels, grey = landmarks.labels, landmarks.grey
+    size = labels.voxel_size_mm
+    other = np.isin(labels.data, rules.neighbours)
+    steps: list[_Step] = [
+        _erosion(labels, whole, rules.erosion_mm),
+        (
+            f"{rules.distance_mm:g} mm from its neighbours",
+            "distance_mm",
+            lambda: distance_mm(~other, size) > rules.distance_mm,
+        ),
+    ]
+    if grey is not None:
+        sure = f"{100 * rules.least_grey:g} % grey matter"
+        steps.append((sure, "least_grey", lambda: np.asarray(grey.data >= rules.least_grey)))
+    return steps
+
+
+def _erosion(labels: Volume, whole: BoolArray, erosion_mm: float) -> _Step:
+    def keep() -> BoolArray:
+        size = labels.voxel_size_mm
+        # the centre of a voxel beside the border lies half a voxel inside the tissue
+        return np.asarray(distance_mm(whole, size) > erosion_mm + size.min() / 2 - 1e-3)
+
+    if erosion_mm == 0:
+        return "no erosion", "erosion_mm", lambda: whole
+    return f"{erosion_mm:g} mm from other tissue", "erosion_mm", keep
+
+
+def _acpc_mm(landmarks: Landmarks, mask: BoolArray) -> FloatArray:
+    """Voxels (N, 3) of a mask in anatomical axes, mm, in the order of `numpy.argwhere`."""
+    matrix = landmarks.t1w2acpc_xfm @ landmarks.labels.affine
+    return apply_affine(matrix, np.argwhere(mask).astype(float))
+
+
+def _ventricle(landmarks: Landmarks) -> FloatArray:
+    ventricle = landmarks.labels.data == _FOURTH_VENTRICLE
+    _require(ventricle, "fourth ventricle (15)", "behind_fourth_ventricle")
+    return _acpc_mm(landmarks, largest_piece(ventricle))
+
+
+def _tip(ventricle_mm: FloatArray) -> tuple[float, float]:
+    """Posterior tip (y, z) of the fourth ventricle, mm."""
+    y = float(ventricle_mm[:, 1].min())
+    return y, float(ventricle_mm[ventricle_mm[:, 1] < y + _TIP_MM, 2].mean())
+
+
+def _pons_floor_mm(landmarks: Landmarks) -> float:
+    pons = landmarks.labels.data == _PONS
+    if pons.any():
+        heights = _acpc_mm(landmarks, pons)[:, 2]
+    else:
+        stem = landmarks.labels.data == _BRAIN_STEM
+        _require(stem, "brain stem (16)", "above_pons_floor")
+        heights = _acpc_mm(landmarks, stem)[landmarks.above_pons_floor, 2]
+        if not heights.size:
+            raise ValueError(
+                "no brain stem above the lower border of the pons; look at the way to MNI space,"
+                " or set regions.reference.above_pons_floor = false"
+            )
+    return float(np.percentile(heights, _RAGGED_PERCENT))
+
+
+def _require(landmark: BoolArray, name: str, setting: str) -> None:
+    if not landmark.any():
+        raise ValueError(
+            f"the labels hold no {name}, which bounds the reference region; set "
+            f"regions.reference.{setting} = false or use another recipe"
+        )
