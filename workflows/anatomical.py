@@ -9,7 +9,8 @@ from typing import Any
 
 from nipype.pipeline import engine as pe
 
-from pipeline.config.schema import Settings
+from pipeline.bids.preflight import given_labels
+from pipeline.config.schema import GivenParcellation, ParcellationOptions, Settings
 from pipeline.interfaces.outputs import SaveDerivatives
 from workflows._graph import io_node, port_names
 from workflows.anatomy import init_anatomy_wf
@@ -36,13 +37,22 @@ class Folders:
     work_dir: Path
 
 
+def labels_of(options: ParcellationOptions, entities: Mapping[str, str]) -> ParcellationOptions:
+    """The options for one T1w: where labels are given, the name of its own file."""
+    if not isinstance(options, GivenParcellation):
+        return options
+    return options.model_copy(update={"dseg": str(given_labels(options.dseg, entities))})
+
+
 def init_anatomical_wf(
     t1w: Path, entities: Mapping[str, str], folders: Folders, settings: Settings, *, name: str
 ) -> Any:
     """Anatomy and parcellation of one T1w, and their derivatives; see `AnatomicalOutputs`."""
     workflow = pe.Workflow(name=name)
     anatomy_wf = init_anatomy_wf(settings.anatomy, settings.resources)
-    parcellation_wf = init_parcellation_wf(settings.parcellation, settings.resources)
+    parcellation_wf = init_parcellation_wf(
+        labels_of(settings.parcellation, entities), settings.resources
+    )
     outputnode = io_node(AnatomicalOutputs, "outputnode")
     anatomy_wf.inputs.inputnode.t1w = str(t1w)
 

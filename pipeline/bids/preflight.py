@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -94,6 +94,29 @@ def survey(bids_dir: Path, selection: Selection | None = None, t1w_rule: str = "
             blocked[label] = (*blocked.get(label, ()), *errors)
     once = tuple(dict.fromkeys(findings))
     return Plan(tuple(scans), once, tuple(blocked.items()), tuple(noted))
+
+
+def given_labels(pattern: str, t1w_entities: Mapping[str, str]) -> Path:
+    """File of the labels of a T1w, from the pattern of ``parcellation.dseg``."""
+    names = {"subject": t1w_entities["sub"], "session": t1w_entities.get("ses", "")}
+    return Path(pattern.format(**names)).absolute()
+
+
+def require_labels(plan: Plan, pattern: str) -> Plan:
+    """The plan without the runs whose T1w has no labels of its own, which it blocks."""
+    blocked = dict(plan.blocked)
+    for scan in plan.scans:
+        name = parse_name(scan.t1w.name) if scan.t1w is not None else None
+        if name is None:
+            continue
+        path = given_labels(pattern, dict(name.entities))
+        if not path.is_file():
+            step = "make it, or set parcellation.backend = 'embedded'"
+            message = f"no {path.name} where parcellation.dseg says its labels are"
+            blocked[scan.label] = (Finding("error", str(name), None, message, step),)
+    scans = tuple(scan for scan in plan.scans if scan.label not in blocked)
+    noted = tuple((label, found) for label, found in plan.noted if label not in blocked)
+    return Plan(scans, plan.findings, tuple(blocked.items()), noted)
 
 
 def missing_group_column(bids_dir: Path, column: str) -> Finding | None:

@@ -14,9 +14,15 @@ from rich.table import Table
 from pipeline import __version__
 from pipeline.bids.dataset import Selection
 from pipeline.bids.derivatives import dataset_description, raw_link
-from pipeline.bids.preflight import Plan, missing_group_column, render_plan, survey
+from pipeline.bids.preflight import (
+    Plan,
+    missing_group_column,
+    render_plan,
+    require_labels,
+    survey,
+)
 from pipeline.config.load import load_settings
-from pipeline.config.schema import Settings
+from pipeline.config.schema import GivenParcellation, MniImage, Settings
 from pipeline.core.errors import ConfigError, DataError
 from pipeline.io.tables import read_json, write_json, write_table
 
@@ -56,7 +62,7 @@ def check(args: argparse.Namespace) -> int:
     """Print what would run, and every oddity."""
     settings = _settings(args)
     _check_folders(args.bids_dir, args.out_dir)
-    plan = survey(args.bids_dir, _selection(args), settings.anatomy.t1w)
+    plan = _survey(args, settings)
     print(render_plan(plan))
     if missing := missing_group_column(args.bids_dir, settings.group.group_column):
         print(f"{missing}\n")
@@ -74,7 +80,7 @@ def graph(args: argparse.Namespace) -> int:
 
     settings = _settings(args)
     _check_folders(args.bids_dir, args.out_dir)
-    plan = survey(args.bids_dir, _selection(args), settings.anatomy.t1w)
+    plan = _survey(args, settings)
     _require_scans(plan)
     first = plan.scans[0]
     workflow = init_cohort_wf(Plan((first,), (), (), ()), _folders(args), settings)
@@ -103,7 +109,7 @@ def _run_participants(args: argparse.Namespace, settings: Settings) -> int:
     from pipeline.execution.run import Limits, make_folder, run_graph
     from workflows.cohort import init_cohort_wf
 
-    plan = survey(args.bids_dir, _selection(args), settings.anatomy.t1w)
+    plan = _survey(args, settings)
     for label, findings in plan.blocked:
         for finding in findings:
             print(f"petbind: {label} will not run: {finding}", file=sys.stderr)
@@ -211,6 +217,17 @@ def _settings(args: argparse.Namespace) -> Settings:
         if value is not None:
             overrides.append(f"resources.{option}={value}")
     return load_settings(args.config, overrides)
+
+
+def _survey(args: argparse.Namespace, settings: Settings) -> Plan:
+    """What would run under these settings; files that they name are there."""
+    for name, region in settings.regions.mni.items():
+        if isinstance(region, MniImage) and not region.image.is_file():
+            raise ConfigError(f"regions.mni.{name}.image: {region.image}: no such file")
+    plan = survey(args.bids_dir, _selection(args), settings.anatomy.t1w)
+    if isinstance(settings.parcellation, GivenParcellation):
+        plan = require_labels(plan, settings.parcellation.dseg)
+    return plan
 
 
 def _selection(args: argparse.Namespace) -> Selection:

@@ -146,7 +146,7 @@ def _explain(error: ValidationError, source: str) -> str:
 
 def _written_place(location: tuple[int | str, ...]) -> list[str]:
     """A place in the settings as people write it: without the backend that was chosen there."""
-    steps = {"motion", "coregistration"}
+    steps = {"parcellation", "motion", "coregistration"}
     return [
         str(part)
         for i, part in enumerate(location)

@@ -6,7 +6,15 @@ import re
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Discriminator,
+    Field,
+    Tag,
+    field_validator,
+    model_validator,
+)
 
 from pipeline.core.labels import LABEL_NAMES, sided
 from pipeline.imaging.reference import TrimByDistance, TrimByPlanes
@@ -45,6 +53,26 @@ class EmbeddedParcellation(Section):
     backend: Literal["embedded"] = "embedded"
 
 
+class GivenParcellation(Section):
+    """Labels that another program or a person made of every T1w."""
+
+    backend: Literal["given"] = "given"
+    dseg: str
+    """File of FreeSurfer-numbered labels in the space of the T1w, on any grid, with `{subject}`
+    and `{session}` for the labels of the T1w."""
+
+    @field_validator("dseg")
+    @classmethod
+    def _known_places(cls, value: str) -> str:
+        try:
+            value.format(subject="", session="")
+        except (KeyError, IndexError, ValueError) as error:
+            raise ValueError("only {subject} and {session} are filled in") from error
+        if "{subject}" not in value:
+            raise ValueError("without {subject} everyone would get the same labels")
+        return value
+
+
 class EmbeddedMotion(Section):
     """Rigid alignment of every frame to the mean of the scan."""
 
@@ -76,6 +104,9 @@ class NoCoregistration(Section):
     backend: Literal["none"] = "none"
 
 
+ParcellationOptions = Annotated[
+    EmbeddedParcellation | GivenParcellation, Field(discriminator="backend")
+]
 MotionOptions = Annotated[EmbeddedMotion | NoMotion, Field(discriminator="backend")]
 CoregistrationOptions = Annotated[
     EmbeddedCoregistration | NoCoregistration, Field(discriminator="backend")
@@ -110,7 +141,15 @@ class MniImage(Section):
     """Its numbers that make up the region."""
 
 
-MniArea = Ellipsoid | MniImage
+def _kind_of_area(value: Any) -> str:
+    given = isinstance(value, dict) and "image" in value
+    return "image" if given or isinstance(value, MniImage) else "ellipsoid"
+
+
+MniArea = Annotated[
+    Annotated[Ellipsoid, Tag("ellipsoid")] | Annotated[MniImage, Tag("image")],
+    Discriminator(_kind_of_area),
+]
 Reference = Annotated[TrimByPlanes | TrimByDistance, Field(discriminator="recipe")]
 
 
@@ -273,7 +312,7 @@ class Settings(Section):
     """Everything a study can set."""
 
     anatomy: EmbeddedAnatomy = EmbeddedAnatomy()
-    parcellation: EmbeddedParcellation = EmbeddedParcellation()
+    parcellation: ParcellationOptions = EmbeddedParcellation()
     motion: MotionOptions = EmbeddedMotion()
     coregistration: CoregistrationOptions = EmbeddedCoregistration()
     regions: Regions = Regions()
@@ -287,7 +326,8 @@ class Settings(Section):
         """A section that names no backend means the embedded one."""
         if not isinstance(content, dict):
             return content
-        steps = {step: content[step] for step in ("motion", "coregistration") if step in content}
+        several = ("parcellation", "motion", "coregistration")
+        steps = {step: content[step] for step in several if step in content}
         return content | {
             step: {"backend": "embedded"} | options
             for step, options in steps.items()

@@ -16,11 +16,11 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from pipeline.core.errors import DataError
-from pipeline.core.labels import CORTEX_LABELS
+from pipeline.core.labels import CORTEX_LABELS, LABEL_NAMES
 from pipeline.core.volume import BoolArray, FloatArray, Volume
 from pipeline.imaging.brain import bounding_box, crop
 from pipeline.imaging.itk import Field
-from pipeline.imaging.warp import resample_through_field
+from pipeline.imaging.warp import resample, resample_through_field
 
 Float32 = NDArray[np.float32]
 
@@ -58,7 +58,7 @@ CLASSES = (
     TissueClass("pallidum", (13, 52), 0.7, -0.15, _DEEP),
     TissueClass("hippocampus", (17, 53), 0.7, -0.75, _DEEP),
     TissueClass("amygdala", (18, 54), 0.7, -0.4, _DEEP),
-    TissueClass("accumbens", (26, 58), 0.7, -0.95, _DEEP),
+    TissueClass("accumbens", (26, 58), 0.7, -1.05),
     TissueClass("ventral_diencephalon", (28, 60), 0.7, 0.0, _DEEP),
     TissueClass("brain_stem", (16,), 0.7, 0.0, _DEEP),
 )
@@ -183,6 +183,31 @@ def label_brain(t1w: Volume, brain: Volume, atlas: Volume, shares: TissueShares)
     for plexus, ventricle in _PLEXUS.items():
         numbers[(numbers == plexus) & (level < _PLEXUS_LEVEL)] = ventricle
     return patch.full(numbers)
+
+
+def labels_on(given: Volume, brain: Volume) -> Volume:
+    """Labels of another origin on the grid of a brain mask, the nearest voxel's, int32.
+
+    Numbers that are no FreeSurfer label are left out.
+
+    Raises
+    ------
+    DataError
+        If less than half of the brain has a FreeSurfer label.
+    """
+    labels = resample(given, brain, order=0)
+    known = np.isin(labels.data, list(LABEL_NAMES))
+    inside = brain.data > 0
+    share = float(known[inside].mean()) if inside.any() else 0.0
+    if share < _LEAST_LABELLED:
+        raise DataError(
+            f"FreeSurfer's labels cover {100 * share:.0f} % of the brain in the T1w; the file lies"
+            " in another space, belongs to another head or has other numbers"
+        )
+    return labels.with_data(np.where(known, labels.data, 0).astype(np.int32))
+
+
+_LEAST_LABELLED = 0.5
 
 
 @dataclass(frozen=True, eq=False)

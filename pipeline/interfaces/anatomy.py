@@ -9,12 +9,19 @@ from typing import Any
 import numpy as np
 from nipype.interfaces.base import BaseInterfaceInputSpec, File, SimpleInterface, TraitedSpec
 
+from pipeline.core.errors import DataError
 from pipeline.core.volume import Volume
 from pipeline.imaging.acpc import acpc_alignment, realigned
 from pipeline.imaging.atlas_alignment import align_atlas
 from pipeline.imaging.bias import correct_bias
 from pipeline.imaging.brain import locate_brain, refine_brain_mask, rough_brain_mask
-from pipeline.imaging.labelling import TissueShares, label_brain, tissue_shares, warp_atlas
+from pipeline.imaging.labelling import (
+    TissueShares,
+    label_brain,
+    labels_on,
+    tissue_shares,
+    warp_atlas,
+)
 from pipeline.imaging.normalisation import normalise
 from pipeline.io.atlas import load_atlas, load_template
 from pipeline.io.images import read_labels, read_volume, write_volume
@@ -216,6 +223,27 @@ class LabelBrain(SimpleInterface):  # type: ignore[misc]
         )
         labels = label_brain(t1w, brain, atlas, shares)
         # numbers up to 2035: int16 is what most viewers and FreeSurfer's tools expect
+        path = write_volume(Path(runtime.cwd) / "dseg.nii.gz", labels, np.int16)
+        self._results["dseg"] = str(path)
+        return runtime
+
+
+class _TakeLabelsInputSpec(BaseInterfaceInputSpec):  # type: ignore[misc]
+    dseg = File(exists=True, mandatory=True, desc="FreeSurfer-numbered labels, space of the T1w")
+    brain_mask = File(exists=True, mandatory=True, desc="brain on the grid of the T1w")
+
+
+class TakeLabels(SimpleInterface):  # type: ignore[misc]
+    """Labels of a file, on the grid of the T1w."""
+
+    input_spec, output_spec = _TakeLabelsInputSpec, _LabelBrainOutputSpec
+
+    def _run_interface(self, runtime: Any) -> Any:
+        given, brain = read_labels(self.inputs.dseg), read_volume(self.inputs.brain_mask)
+        try:
+            labels = labels_on(given, brain)
+        except DataError as error:
+            raise DataError(f"{Path(self.inputs.dseg).name}: {error}") from error
         path = write_volume(Path(runtime.cwd) / "dseg.nii.gz", labels, np.int16)
         self._results["dseg"] = str(path)
         return runtime

@@ -6,17 +6,20 @@ from collections.abc import Mapping
 from types import ModuleType
 from typing import Any
 
-from pipeline.config.schema import EmbeddedParcellation, Resources
-from workflows.parcellation import embedded
+from pipeline.config.schema import ParcellationOptions, Resources
+from workflows.parcellation import embedded, given
 
-MODULES: Mapping[str, ModuleType] = {"embedded": embedded}
+MODULES: Mapping[str, ModuleType] = {"embedded": embedded, "given": given}
 """Backend to its module, with `REQUIRES` and `METHODS`."""
 
-BACKENDS: Mapping[str, Any] = {"embedded": embedded.init_embedded_parcellation_wf}
+BACKENDS: Mapping[str, Any] = {
+    "embedded": embedded.init_embedded_parcellation_wf,
+    "given": given.init_given_parcellation_wf,
+}
 
 
 def init_parcellation_wf(
-    options: EmbeddedParcellation, resources: Resources, *, name: str = "parcellation_wf"
+    options: ParcellationOptions, resources: Resources, *, name: str = "parcellation_wf"
 ) -> Any:
     """Parcellation of the T1w by the backend the settings name."""
     return BACKENDS[options.backend](options, resources, name=name)
