@@ -96,3 +96,28 @@ def test_the_paper_study_has_the_regions_of_the_paper():
 def test_an_unknown_study_names_the_known_ones():
     with pytest.raises(ConfigError, match="tiger2020"):
         find_study("tiger2021")
+
+
+def test_regions_in_mni_space_come_as_ellipsoid_or_image(tmp_path):
+    file = tmp_path / "study.toml"
+    file.write_text(
+        "[regions.mni.DBS]\nimage = 'raphe.nii.gz'\nlabels = [3]\n"
+        "[regions.mni.ball]\ncentre_mm = [0, 0, 0]\nradii_mm = [1, 2, 3]\n"
+    )
+    mni = load_settings(str(file)).regions.mni
+    assert (mni["DBS"].image.name, mni["DBS"].labels) == ("raphe.nii.gz", (3,))
+    assert mni["ball"].radii_mm == (1, 2, 3)
+
+
+def test_given_labels_need_a_place_for_the_subject():
+    given = ["parcellation.backend=given"]
+    with pytest.raises(ConfigError, match=r"parcellation\.dseg: Field required"):
+        load_settings(None, given)
+    with pytest.raises(ConfigError, match="everyone would get the same"):
+        load_settings(None, [*given, "parcellation.dseg=a/dseg.nii.gz"])
+    with pytest.raises(ConfigError, match=r"only \{subject\} and \{session\}"):
+        load_settings(None, [*given, "parcellation.dseg=sub-{subject}/{run}.nii.gz"])
+    pattern = "fs/sub-{subject}/dseg.nii.gz"
+    assert (
+        load_settings(None, [*given, f"parcellation.dseg={pattern}"]).parcellation.dseg == pattern
+    )

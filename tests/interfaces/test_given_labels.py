@@ -1,0 +1,60 @@
+"""Labels of another program: put on the grid of the T1w, or refused with a reason."""
+
+import numpy as np
+import pytest
+
+from pipeline.core.errors import DataError
+from pipeline.core.volume import Volume
+from pipeline.interfaces.anatomy import TakeLabels
+from pipeline.io.images import read_labels, write_volume
+
+
+@pytest.fixture
+def take(tmp_path, monkeypatch):
+    """Runs the node on labels given as a volume; a brain of 20 mm cubed, stored back to front."""
+    monkeypatch.chdir(tmp_path)
+    affine = np.diag([1.0, -1, 1, 1])
+    affine[:3, 3] = [-15, 15, -15]
+    data = np.zeros((30, 30, 30), np.uint8)
+    data[5:25, 5:25, 5:25] = 1
+    write_volume(tmp_path / "brain.nii.gz", Volume(data, affine), np.uint8)
+
+    def run(labels):
+        write_volume(tmp_path / "dseg.nii.gz", labels, np.int16)
+        node = TakeLabels(
+            dseg=str(tmp_path / "dseg.nii.gz"), brain_mask=str(tmp_path / "brain.nii.gz")
+        )
+        return read_labels(node.run().outputs.dseg)
+
+    return run
+
+
+def halves(numbers, origin=(-10, -10, -10)):
+    """Left 12 mm and right 8 mm of a box of 20 mm on a 2 mm grid."""
+    affine = np.diag([2.0, 2, 2, 1])
+    affine[:3, 3] = np.array(origin) - 1
+    data = np.zeros((12, 12, 12), np.int32)
+    data[1:7, 1:-1, 1:-1], data[7:-1, 1:-1, 1:-1] = numbers
+    return Volume(data, affine)
+
+
+def test_labels_land_on_the_grid_of_the_t1w(take):
+    found = take(halves((17, 53)))
+    assert found.shape == (30, 30, 30)
+    left = np.argwhere(found.data == 17) @ found.affine[:3, :3].T + found.affine[:3, 3]
+    np.testing.assert_array_equal(left.min(axis=0), (-10, -10, -10))
+    np.testing.assert_array_equal(left.max(axis=0), (1, 9, 9))
+    assert (found.data == 17).sum() == 12 * 20 * 20
+
+
+def test_numbers_that_are_not_freesurfers_are_left_out(take):
+    found = take(halves((17, 31000)))
+    assert set(np.unique(found.data)) == {0, 17}
+
+
+@pytest.mark.parametrize(
+    "labels", [halves((17, 53), (60, 0, 0)), halves((31000, 31001))], ids=["elsewhere", "foreign"]
+)
+def test_labels_of_another_space_or_kind_are_refused(take, labels):
+    with pytest.raises(DataError, match=r"dseg\.nii\.gz: FreeSurfer's labels cover 0 %"):
+        take(labels)
