@@ -229,7 +229,8 @@ class LabelBrain(SimpleInterface):  # type: ignore[misc]
 
 
 class _TakeLabelsInputSpec(BaseInterfaceInputSpec):  # type: ignore[misc]
-    dseg = File(exists=True, mandatory=True, desc="FreeSurfer-numbered labels, space of the T1w")
+    # graphs are built without a look at the files that settings name; the survey has had one
+    dseg = File(mandatory=True, desc="FreeSurfer-numbered labels, space of the T1w")
     brain_mask = File(exists=True, mandatory=True, desc="brain on the grid of the T1w")
 
 

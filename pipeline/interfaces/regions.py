@@ -44,7 +44,8 @@ class _CarryRegionsInputSpec(BaseInterfaceInputSpec):  # type: ignore[misc]
     )
     t1w2acpc_xfm = File(exists=True, mandatory=True, desc="ITK transform from-T1w_to-ACPC")
     gm_probseg = File(exists=True, mandatory=True, desc="share of grey matter, T1w space")
-    mni_images = InputMultiObject(File(exists=True), desc="label images that regions name")
+    # graphs are built without a look at the files that settings name; the survey has had one
+    mni_images = InputMultiObject(File(), desc="label images that regions name")
     petref = File(exists=True, mandatory=True, desc="PET grid")
     petref2t1w_xfm = File(exists=True, mandatory=True, desc="ITK transform from-petref_to-T1w")
     spec = traits.Instance(RegionSpec, mandatory=True, desc="regions to draw")

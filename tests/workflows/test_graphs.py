@@ -17,12 +17,15 @@ from graph import dangling_ports
 from pipeline.bids.preflight import Plan
 from pipeline.bids.scan import ScanInputs
 from pipeline.config.load import load_settings
-from pipeline.config.schema import Resources, Settings
+from pipeline.config.schema import GivenParcellation, Resources, Settings
 from workflows._graph import port_names
 from workflows.anatomical import AnatomicalOutputs, Folders, init_anatomical_wf
 from workflows.cohort import init_cohort_wf
 from workflows.group import init_group_wf
 from workflows.session import init_session_wf
+
+NEEDED = {GivenParcellation: {"dseg": "/labels/sub-{subject}_dseg.nii.gz"}}
+"""What backends cannot do without."""
 
 STEPS = [found.name for found in pkgutil.iter_modules(workflows.__path__) if found.ispkg]
 BACKENDS = [
@@ -40,7 +43,7 @@ def options_of(step):
     """Backend to its default options, as the settings offer them."""
     annotation = Settings.model_fields[step].annotation
     kinds = typing.get_args(annotation) or (annotation,)
-    return {kind().backend: kind() for kind in kinds}
+    return {kind.model_fields["backend"].default: kind(**NEEDED.get(kind, {})) for kind in kinds}
 
 
 def contract_of(step):
@@ -83,6 +86,15 @@ SETTINGS = {
     "no motion": ("motion.backend=none",),
     "no coregistration": ("coregistration.backend=none",),
     "no maps": ("kinetics.maps=false",),
+    "given labels": (
+        "parcellation.backend=given",
+        "parcellation.dseg=/labels/sub-{subject}_dseg.nii.gz",
+    ),
+    "regions of all kinds": (
+        "regions.sides=true",
+        "regions.grey_masked=true",
+        "regions.mni.DBS.image=/atlas/raphe.nii.gz",
+    ),
     "several models": ('kinetics.models=["srtm", "logan", "wapi"]',),
 }
 every_setting = pytest.mark.parametrize("overrides", SETTINGS.values(), ids=list(SETTINGS))
