@@ -53,6 +53,8 @@ class MapsOutputs(KineticsOutputs):
     """Of every model in turn, on the PET grid."""
     maps_mni: str
     """The same in MNI152 space."""
+    flags: str
+    """What to know about the estimate of every voxel, one image per model, on the PET grid."""
 
 
 def methods(options: Kinetics) -> list[str]:
@@ -111,7 +113,7 @@ def _add_maps(workflow: Any, settings: Settings) -> None:
             (inputnode, fit_voxels, same("tacs", "scan", "pet_preproc", "brain_mask")),
             (inputnode, maps_to_mni, same("t1w2mni_xfm", "petref2t1w_xfm")),
             (fit_voxels, maps_to_mni, same("maps")),
-            (fit_voxels, outputnode, same("maps")),
+            (fit_voxels, outputnode, same("maps", "flags")),
             (maps_to_mni, outputnode, [("maps", "maps_mni")]),
         ]
     )

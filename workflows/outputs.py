@@ -9,7 +9,12 @@ from typing import Any
 
 from pipeline import __version__
 from pipeline.bids.derivatives import MNI_SPACE, MODEL_LABELS, bids_uri, derivative_path
-from pipeline.bids.model_sidecars import map_metadata, model_metadata, parameter_columns
+from pipeline.bids.model_sidecars import (
+    flags_metadata,
+    map_metadata,
+    model_metadata,
+    parameter_columns,
+)
 from pipeline.bids.scan import ScanInputs
 from pipeline.config.schema import Ellipsoid, MniImage, Settings
 from pipeline.core.errors import DataError
@@ -114,6 +119,10 @@ def _fit_results(scan: ScanInputs, settings: Settings, about: dict[str, Any]) ->
             content = {**map_metadata(model, symbol), **model_metadata(model, *shared)}
             content["SpatialSmoothing_mm"] = options.map_smoothing_fwhm_mm
             metadata[port].append({**content, **about})
+    if options.maps:
+        flags = [{"model": MODEL_LABELS[model.model], "meas": "flags"} for model in models]
+        targets["flags"] = [str(derivative_path(scan.entities, "mimap", **e)) for e in flags]
+        metadata["flags"] = [{**flags_metadata(), **about} for _ in flags]
     return Results(targets, metadata)
 
 

@@ -41,7 +41,7 @@ def init_session_wf(
     page = _page_node(scan, settings, findings)
     ds_session = _saving_node(scan, folders, settings)
 
-    maps = ("maps",) if settings.kinetics.maps else ()
+    maps = ("maps", "flags") if settings.kinetics.maps else ()
     maps_mni = ("maps_mni",) if settings.kinetics.maps else ()
     motion_files = ("pet_preproc", "petref", "motion_xfms", "confounds")
     region_files = ("regions_dseg", "regions_dseg_tsv", "morph", "reference_morph", "tacs")
@@ -61,6 +61,7 @@ def init_session_wf(
             (coregistration_wf, page, given("petref2t1w_xfm")),
             (coregistration_wf, page, [("outputnode.quality", "coregistration_quality")]),
             (regions_wf, page, given(*region_files)),
+            (regions_wf, page, [("outputnode.brain_mask", "brain_mask_pet")]),
             (kinetics_wf, page, given("kinpar", "fitted_tacs", *maps)),
             (motion_wf, ds_session, given(*motion_files)),
             (coregistration_wf, ds_session, given("petref2t1w_xfm")),

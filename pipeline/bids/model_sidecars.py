@@ -7,7 +7,7 @@ from dataclasses import asdict
 from typing import Any
 
 from pipeline.bids.derivatives import MODEL_LABELS
-from pipeline.kinetics.contract import RESIDUAL, is_image_model
+from pipeline.kinetics.contract import RESIDUAL, Flag, flag_text, is_image_model
 from pipeline.kinetics.goodness import GOODNESS
 
 MODEL_METHODS = {
@@ -75,6 +75,14 @@ def parameter_columns(model: Any) -> dict[str, Any]:
         columns[figure.symbol] = {"Description": figure.meaning, "Units": figure.unit}
     columns["flag"] = {"Description": "What to know about the fit; failed fits have no estimate"}
     return columns
+
+
+def flags_metadata() -> dict[str, Any]:
+    """What an image of flags holds."""
+    return {
+        "Description": "Sum of the numbers of the flags raised in the voxel; 0 raises none",
+        "Levels": {str(flag.value): flag_text(flag) for flag in Flag},
+    }
 
 
 def map_metadata(model: Any, symbol: str) -> dict[str, Any]:

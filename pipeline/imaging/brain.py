@@ -241,6 +241,31 @@ _SULCUS_MM = 6.0
 _SURE_MM = 6.0
 
 
+def is_stripped(image: Volume, brain: Volume) -> bool:
+    """Whether an image came without its skull: nothing stands out around the brain.
+
+    Parameters
+    ----------
+    image : Volume
+        T1w image.
+    brain : Volume
+        Brain mask on the same grid.
+    """
+    box = bounding_box(brain, margin_mm=_AROUND_MM[1])
+    part, inside = crop(image, box).data, crop(brain, box).data > 0
+    outside_mm = distance_mm(~inside, brain.voxel_size_mm)
+    around = (outside_mm > _AROUND_MM[0]) & (outside_mm < _AROUND_MM[1])
+    if not around.any():
+        return False
+    bright = part[around] > _SCALP_LEVEL * np.median(part[inside])
+    return bool(bright.mean() < _SCALP_SHARE)
+
+
+_AROUND_MM = (6.0, 22.0)
+_SCALP_LEVEL = 0.3
+_SCALP_SHARE = 0.03
+
+
 def tissue_levels(values: FloatArray) -> tuple[float, float]:
     """Intensities between which T1w brain tissue lies: from half way fluid-grey to above white.
 

@@ -14,7 +14,7 @@ from pipeline.core.volume import Volume
 from pipeline.imaging.acpc import acpc_alignment, realigned
 from pipeline.imaging.atlas_alignment import align_atlas
 from pipeline.imaging.bias import correct_bias
-from pipeline.imaging.brain import locate_brain, refine_brain_mask, rough_brain_mask
+from pipeline.imaging.brain import is_stripped, locate_brain, refine_brain_mask, rough_brain_mask
 from pipeline.imaging.labelling import (
     TissueShares,
     label_brain,
@@ -57,6 +57,7 @@ class FindBrain(SimpleInterface):  # type: ignore[misc]
         quality = {
             "BrainVolume_mL": np.count_nonzero(brain.data) * brain.voxel_volume_mm3 / 1e3,
             "BiasFieldRange_percent": corrected.range_percent,
+            "SkullStripped": is_stripped(corrected.image, brain),
         }
         self._results.update(
             t1w_preproc=str(write_volume(folder / "t1w_preproc.nii.gz", corrected.image)),

@@ -92,6 +92,7 @@ class _FitVoxelsOutputSpec(TraitedSpec):  # type: ignore[misc]
     maps = OutputMultiObject(
         File(exists=True), desc="of every model in turn, one per symbol of `map_symbols`"
     )
+    flags = OutputMultiObject(File(exists=True), desc="one per model: `Flag` bits, uint8")
 
 
 class FitVoxels(SimpleInterface):  # type: ignore[misc]
@@ -109,7 +110,7 @@ class FitVoxels(SimpleInterface):  # type: ignore[misc]
             self.inputs.pet_preproc, box, len(curves.timing), self.inputs.smoothing_fwhm_mm
         )
         voxels: NDArray[np.float32] | None = None
-        paths = []
+        paths, flag_paths = [], []
         shared = (curves.ref, curves.timing, curves.weights)
         for model in self.inputs.models:
             with _naming(model):
@@ -125,7 +126,11 @@ class FitVoxels(SimpleInterface):  # type: ignore[misc]
                 values[inside] = maps[symbol]
                 path = Path(runtime.cwd) / f"{model.model}_{symbol}.nii.gz"
                 paths.append(str(write_volume(path, mask.with_data(values))))
-        self._results["maps"] = paths
+            flags = np.zeros(mask.shape, np.uint8)
+            flags[inside] = fit.flags
+            path = Path(runtime.cwd) / f"{model.model}_flags.nii.gz"
+            flag_paths.append(str(write_volume(path, mask.with_data(flags), np.uint8)))
+        self._results.update(maps=paths, flags=flag_paths)
         return runtime
 
 

@@ -28,7 +28,7 @@ from pipeline.interfaces.regions import BRAIN
 from pipeline.io.images import read_labels, read_volume
 from pipeline.io.tables import read_json, read_table
 from pipeline.io.transforms import read_itk_transform
-from pipeline.kinetics.contract import map_symbols
+from pipeline.kinetics.contract import Flag, flag_text, map_symbols
 from pipeline.reports.curves import Curves, Motion
 from pipeline.reports.overlays import Tissues
 from pipeline.reports.page import Note
@@ -60,6 +60,7 @@ class _SessionPageInputSpec(BaseInterfaceInputSpec):  # type: ignore[misc]
     regions_dseg = File(exists=True, desc="regions on the PET grid")
     regions_dseg_tsv = File(exists=True, desc="their numbers and names")
     morph = File(exists=True, desc="their volumes")
+    brain_mask_pet = File(exists=True, desc="brain on the PET grid")
     reference_morph = File(exists=True, desc="what the rules left of the reference region")
     tacs = File(exists=True, desc="measured curves, a row per frame, Bq/mL")
     models = traits.List(traits.Any, desc="kinetic models, in the order of their tables")
@@ -68,6 +69,7 @@ class _SessionPageInputSpec(BaseInterfaceInputSpec):  # type: ignore[misc]
     )
     kinpar = InputMultiObject(File(exists=True), desc="estimates of every model")
     maps = InputMultiObject(File(exists=True), desc="of every model in turn, as `map_symbols`")
+    flags = InputMultiObject(File(exists=True), desc="of every model, bits of `Flag` by voxel")
     reference = traits.Str("", usedefault=True, desc="column of the reference region")
     findings = traits.List(traits.Instance(Finding), desc="oddities of the data")
     methods = traits.List(traits.Str, desc="sentences on what was done")
@@ -220,6 +222,7 @@ def _columns(table: Any) -> dict[str, Any]:
 def _read_models(given: Mapping[str, Any]) -> list[ModelReport]:
     models = given.get("models", [])
     tables, maps = iter(given.get("kinpar", ())), iter(given.get("maps", ()))
+    flags = iter(given.get("flags", ()))
     return [
         ModelReport(
             model=MODEL_LABELS[model.model],
@@ -227,6 +230,14 @@ def _read_models(given: Mapping[str, Any]) -> list[ModelReport]:
             maps={s: read_volume(next(maps)) for s in map_symbols(model)}
             if "maps" in given
             else {},
+            flagged=_flagged(next(flags), given["brain_mask_pet"]) if "flags" in given else {},
         )
         for model in models
     ]
+
+
+def _flagged(path: str, mask: str) -> dict[str, float]:
+    """Flag to the share of the brain's voxels that raise it; those that none raises left out."""
+    flags = read_labels(path).data[read_volume(mask).data > 0]
+    shares = {flag_text(flag): float(np.mean((flags & flag) > 0)) for flag in Flag}
+    return {name: share for name, share in shares.items() if share > 0}

@@ -119,6 +119,8 @@ class ModelReport:
     """Rows of the kinetic table: `name`, parameters, `<parameter>-se` in per cent, `flag`."""
     maps: Mapping[str, Volume] = field(default_factory=dict)
     """Parameter to map, on the grid of the PET reference."""
+    flagged: Mapping[str, float] = field(default_factory=dict)
+    """Flag to the share of voxels that raise it."""
 
     @property
     def main(self) -> str:
@@ -420,6 +422,10 @@ def _maps(report: SessionReport, fit: ModelReport) -> Section | None:
         f"Parametric maps ({fit.model})",
         "Maps" if first else f"{fit.model} maps",
         figures=figures,
+        facts={
+            f"Voxels flagged {name.replace('_', ' ')}": f"{100 * share:.1f} %"
+            for name, share in fit.flagged.items()
+        },
     )
 
 

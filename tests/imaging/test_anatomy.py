@@ -8,7 +8,12 @@ from pipeline.core.errors import DataError, ToolError
 from pipeline.core.transforms import apply_affine, rigid_matrix
 from pipeline.core.volume import Volume
 from pipeline.imaging.bias import WHITE_MATTER_LEVEL, correct_bias
-from pipeline.imaging.brain import locate_brain, refine_brain_mask, rough_brain_mask
+from pipeline.imaging.brain import (
+    is_stripped,
+    locate_brain,
+    refine_brain_mask,
+    rough_brain_mask,
+)
 from pipeline.imaging.greedy import register_affine
 from pipeline.imaging.labelling import label_brain, tissue_shares
 from pipeline.imaging.normalisation import normalise
@@ -61,6 +66,15 @@ def test_brain_of_a_tilted_head_is_found(head, found):
     dice = 2 * np.count_nonzero(brain & truth) / (brain.sum() + truth.sum())
     # half a voxel around a brain of 1.4 L is 3 %; the shell of fluid is nobody's for sure
     assert dice > 0.95
+
+
+def test_a_head_without_its_skull_is_told_apart(head, found):
+    image, truth = head
+    brain = found[1]
+    assert not is_stripped(image, brain)
+    noise = np.random.default_rng(3).normal(0, 2, image.shape)
+    bare = np.where(truth, image.data, np.abs(noise)).astype(np.float32)
+    assert is_stripped(image.with_data(bare), brain)
 
 
 def test_way_to_the_template_is_found(template, found):

@@ -11,11 +11,11 @@ from pipeline.bids.scan import ScanInputs
 from pipeline.core.errors import DataError
 from pipeline.imaging.regions import RegionWeights
 from pipeline.interfaces.kinetics import AverageMaps, FitRegions, FitVoxels
-from pipeline.io.images import read_volume, write_array
+from pipeline.io.images import read_labels, read_series, read_volume, write_array
 from pipeline.io.region_weights import write_region_weights
 from pipeline.io.tables import read_table, write_table
 from pipeline.kinetics import Logan, Mrtm2, Srtm, Srtm2, Suv, Suvr, Wapi
-from pipeline.kinetics.contract import map_symbols
+from pipeline.kinetics.contract import Flag, map_symbols
 from pipeline.kinetics.convolution import ReferenceCurve
 from pipeline.kinetics.k2prime import K2Prime
 
@@ -135,3 +135,18 @@ def test_scan_that_lacks_what_a_model_needs_is_told_which(files, scan):
     nowhere = Srtm2(k2prime=K2Prime(region="Pons"))
     with pytest.raises(DataError, match=r"model srtm2: .*Pons.* OC, HIP, VST"):
         fit_regions(files, scan, [nowhere])
+
+
+def test_flags_of_voxels_are_written_beside_the_maps(files, scan, tmp_path):
+    frames, _ = read_series(files["pet"])
+    frames[0, 2, 2] = 0  # failed
+    frames[1, 2, 2] = 200 * scan.timing.mid_min  # never leaves: k2a at its lower bound
+    files["pet"] = str(write_array(tmp_path / "odd.nii.gz", frames, np.eye(4)))
+    node = FitVoxels(
+        tacs=files["tacs"], models=[Srtm()], weights="counts", reference="CBL", scan=scan,
+        pet_preproc=files["pet"], brain_mask=files["mask"], smoothing_fwhm_mm=0.0,
+    )  # fmt: skip
+    flags = read_labels(node.run().outputs.flags).data
+    assert flags[0, 2, 2] == Flag.FAILED
+    assert flags[1, 2, 2] & Flag.AT_BOUND
+    assert not flags[2:].any()

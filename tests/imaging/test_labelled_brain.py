@@ -1,0 +1,139 @@
+"""Embedded anatomy against FreeSurfer's own labels of a brain: bare, and tilted in a skull.
+
+The settings of the labelling were chosen on this brain, so the figures tell how well the method
+can follow FreeSurfer, not how well it does on anyone: `tests/imaging/test_real_head.py` and the
+simulated heads look at that.
+"""
+
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+import pytest
+from scipy import ndimage
+
+from pipeline.core.transforms import apply_affine, rigid_matrix
+from pipeline.core.volume import Volume
+from pipeline.imaging.atlas_alignment import align_atlas
+from pipeline.imaging.bias import correct_bias
+from pipeline.imaging.brain import (
+    distance_mm,
+    is_stripped,
+    locate_brain,
+    refine_brain_mask,
+    rough_brain_mask,
+)
+from pipeline.imaging.labelling import label_brain, tissue_shares, warp_atlas
+from pipeline.imaging.normalisation import normalise
+from pipeline.io.atlas import load_atlas, load_template
+from pipeline.io.images import read_labels, read_volume
+
+FOLDER = Path(__file__).resolve().parents[3] / "shared" / "t1"
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(not FOLDER.is_dir(), reason="no ../shared/t1 beside this"),
+]
+
+# structure: labels, aim of Dice, and how far a run may fall short of it. Aims that are missed
+# (caudate, putamen, thalamus; by 0.01 to 0.04) are missed with every setting that was tried: the
+# atlas has one brain's shape, and FreeSurfer's borders there follow no intensity.
+STRUCTURES = {
+    "hippocampus": ((17, 53), 0.87, 0.0),
+    "accumbens": ((26, 58), 0.72, 0.01),
+    "caudate": ((11, 50), 0.86, 0.025),
+    "putamen": ((12, 51), 0.86, 0.06),
+    "thalamus": ((10, 49), 0.89, 0.035),
+    "amygdala": ((18, 54), 0.85, 0.015),
+    "brain stem": ((16,), 0.93, 0.015),
+    "cerebellar grey": ((8, 47, 172), 0.91, 0.015),
+    "cerebellar white": ((7, 46), 0.86, 0.0),
+    "cortex": ((), 0.91, 0.015),
+    "cerebral white": ((2, 41, 77, 251, 252, 253, 254, 255), 0.95, 0.015),
+}
+VOLUME_WITHIN = 0.085
+
+
+@pytest.fixture(scope="module")
+def truth():
+    return read_labels(FOLDER / "labelled_aparc.a2009s+aseg.mgz").data
+
+
+@pytest.fixture(scope="module")
+def bare():
+    return anatomy(read_volume(FOLDER / "labelled_norm.mgz"))
+
+
+@pytest.fixture(scope="module")
+def in_skull():
+    """The brain with fluid, skull, scalp, neck, uneven sensitivity and noise; header tilted."""
+    image = read_volume(FOLDER / "labelled_norm.mgz")
+    brain = closed(image.data > 0)
+    outside_mm = distance_mm(~brain, image.voxel_size_mm)
+    shells = np.select([outside_mm < 2, outside_mm < 7, outside_mm < 14], [0.27, 0.1, 0.85], 0.01)
+    x, y, z = np.moveaxis(
+        apply_affine(image.affine, np.argwhere(np.ones(image.shape, bool)).astype(float)), -1, 0
+    ).reshape(3, *image.shape)
+    middle = apply_affine(image.affine, np.argwhere(brain).mean(axis=0))
+    neck = ((x - middle[0]) / 55) ** 2 + ((y - middle[1] + 20) / 65) ** 2 < 1
+    shells[neck & (z < middle[2] - 75) & (outside_mm >= 14)] = 0.8
+    head = np.where(image.data > 0, image.data / np.percentile(image.data[brain], 90), shells)
+    head[brain & (image.data <= 0)] = 0.27
+    head *= np.exp(0.1 * np.sin(x / 60) * np.cos(y / 70 + 1) - 0.0008 * (z - middle[2]))
+    noise = np.random.default_rng(3).normal(scale=0.02, size=(2, *image.shape))
+    head = 1000 * np.hypot(head + noise[0], noise[1])
+    tilt = rigid_matrix(np.array([20.0, -15, 16.6]), np.radians([10, 8, 8]), middle)
+    return anatomy(Volume(head.astype(np.float32), tilt @ image.affine))
+
+
+def closed(mask):
+    """A brain with its sulci."""
+    padded = ndimage.binary_closing(np.pad(mask, 8), iterations=4)
+    return ndimage.binary_fill_holes(padded)[8:-8, 8:-8, 8:-8]
+
+
+@cache
+def template_atlas():
+    """Labels in the space of the template; the same for both heads."""
+    return align_atlas(load_atlas(), load_template())
+
+
+def anatomy(t1w):
+    """Labels, brain mask, and whether the image was taken for a stripped one."""
+    template = load_template()
+    affine = locate_brain(t1w, template)
+    rough = rough_brain_mask(t1w, template, affine)
+    corrected = correct_bias(t1w, rough).image
+    brain = refine_brain_mask(corrected, rough)
+    found = normalise(corrected, brain, template, affine)
+    atlas = warp_atlas(template_atlas(), found.image2template, brain)
+    labels = label_brain(corrected, brain, atlas, tissue_shares(corrected, brain, atlas))
+    return labels.data, brain.data > 0, is_stripped(corrected, brain)
+
+
+@pytest.mark.parametrize("case", ["bare", "in_skull"])
+@pytest.mark.parametrize("structure", STRUCTURES)
+def test_labels_follow_freesurfers(request, truth, case, structure):
+    numbers, aim, short = STRUCTURES[structure]
+    labels = request.getfixturevalue(case)[0]
+    ours, theirs = (np.isin(v, numbers) if numbers else v >= 1000 for v in (labels, truth))
+    dice = 2 * np.count_nonzero(ours & theirs) / (ours.sum() + theirs.sum())
+    ratio = ours.sum() / theirs.sum()
+    print(
+        f"{case:9s} {structure:17s} Dice {dice:.3f} (aim {aim})  volume {100 * ratio - 100:+.1f} %"
+    )
+    assert dice > aim - short
+    assert ratio == pytest.approx(1, abs=VOLUME_WITHIN)
+
+
+@pytest.mark.parametrize(("case", "stripped"), [("bare", True), ("in_skull", False)])
+def test_the_brain_is_found_whole(request, truth, case, stripped):
+    _, brain, taken_for_stripped = request.getfixturevalue(case)
+    theirs = closed(truth > 0)
+    dice = 2 * np.count_nonzero(brain & theirs) / (brain.sum() + theirs.sum())
+    grey = (truth >= 1000) | np.isin(truth, (8, 47))
+    lost = np.count_nonzero(grey & ~brain) / np.count_nonzero(grey)
+    print(f"{case}: mask Dice {dice:.3f}, grey matter outside {100 * lost:.2f} %")
+    assert dice >= 0.95
+    assert lost < 0.01
+    assert taken_for_stripped == stripped
