@@ -58,7 +58,7 @@ CLASSES = (
     TissueClass("pallidum", (13, 52), 0.7, -0.15, _DEEP),
     TissueClass("hippocampus", (17, 53), 0.7, -0.75, _DEEP),
     TissueClass("amygdala", (18, 54), 0.7, -0.4, _DEEP),
-    TissueClass("accumbens", (26, 58), 0.7, -1.05),
+    TissueClass("accumbens", (26, 58), 0.7, -1.0),
     TissueClass("ventral_diencephalon", (28, 60), 0.7, 0.0, _DEEP),
     TissueClass("brain_stem", (16,), 0.7, 0.0, _DEEP),
 )

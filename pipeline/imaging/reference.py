@@ -41,7 +41,7 @@ class TrimByPlanes:
     """Below the lowest plane of the posterior cingulate cortex."""
     beside_fourth_ventricle: bool = True
     """Lateral to both sides of the fourth ventricle, which leaves the vermis out."""
-    erosion_mm: float = 1.0
+    erosion_mm: float = 2.0
     """Distance kept from any other tissue."""
 
     __pydantic_config__: ClassVar = {"extra": "forbid"}
