@@ -61,7 +61,9 @@ def anatomical_results(
             "csf_probseg": _Output("probseg", {"label": "CSF"}, backend),
             "dseg": _Output("dseg", {"desc": ATLAS}, parcellation),
             "t1w2mni_xfm": _Output("t1w2mni_xfm", {}, {"SpatialReference": MNI_SPACE, **field}),
-            "t1w_acpc": _Output("t1w_acpc", {}, {"SpatialReference": _ACPC, **backend}),
+            "t1w_acpc": _Output(
+                "t1w_acpc", {}, {"SkullStripped": False, "SpatialReference": _ACPC, **backend}
+            ),
             "t1w2acpc_xfm": _Output("t1w2acpc_xfm", {}, {"SpatialReference": _ACPC, **backend}),
             "mni2t1w_xfm": _Output("mni2t1w_xfm", {}, {"SpatialReference": "T1w", **field}),
         },

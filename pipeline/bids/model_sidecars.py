@@ -33,6 +33,18 @@ _WEIGHTS_METHODS = {
 }
 
 
+_FLAG_MEANINGS = {
+    Flag.FAILED: "No estimate",
+    Flag.NONFINITE_INPUT: "A frame with weight has no value",
+    Flag.FEW_FRAMES: "Fewer than five frames with weight",
+    Flag.AT_BOUND: "The optimum lies on a bound of the search",
+    Flag.SINGULAR: "The curve does not determine every parameter",
+    Flag.IMPLAUSIBLE: "A rate or R1 is not positive",
+    Flag.IMPRECISE: "The standard error of BPND exceeds the stated share",
+    Flag.NO_K2PRIME: "k2prime is not finite",
+}
+
+
 def weights_methods(weights: str) -> str:
     """What is said of the weights of frames."""
     by_number = f"Frames were weighted as kinfitr's method {weights.rpartition('-')[2]} does."
@@ -65,7 +77,10 @@ def _options(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str,
 
 def parameter_columns(model: Any) -> dict[str, Any]:
     """Columns of the table of a fit."""
-    columns: dict[str, Any] = {}
+    columns: dict[str, Any] = {
+        "index": {"Description": "Number of the region in this table"},
+        "name": {"Description": "Region"},
+    }
     for parameter in model.parameters:
         symbol = parameter.symbol
         columns[symbol] = {"Description": parameter.meaning, "Units": parameter.unit}
@@ -73,7 +88,11 @@ def parameter_columns(model: Any) -> dict[str, Any]:
             columns[f"{symbol}-se"] = {"Description": f"Standard error of {symbol}", "Units": "%"}
     for figure in () if is_image_model(model) else GOODNESS:
         columns[figure.symbol] = {"Description": figure.meaning, "Units": figure.unit}
-    columns["flag"] = {"Description": "What to know about the fit; failed fits have no estimate"}
+    columns["flag"] = {
+        "Description": "What to know about the fit, several joined by commas; failed fits have no "
+        "estimate",
+        "Levels": {flag_text(flag): _FLAG_MEANINGS[flag] for flag in Flag},
+    }
     return columns
 
 

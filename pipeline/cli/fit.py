@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -37,11 +38,14 @@ _BRAIN = "Brain"
 _NO_TARGETS = (_BRAIN, "seg_meanTAC")
 """Columns that are no regions."""
 _SHORTEST_SCAN_S = 300.0
+_LONG_GAP_S = 60.0
 _SHOWN = ("BPND", "DVR", "SUVR", "SUV", "R1", "k2", "k2a", "k2prime", "tstar")
 
 
 def run(args: argparse.Namespace) -> int:
     """Fit the curves of a table; writes a table and its sidecar per model."""
+    from pipeline.execution.run import make_folder
+
     models = [name.lower() for name in args.models or ["srtm"]]
     options = load_kinetics(models, args.weights, args.overrides)
     table = read_tacs(args.tacs)
@@ -58,13 +62,14 @@ def run(args: argparse.Namespace) -> int:
         except ValueError as error:
             raise DataError(f"{table.path}: model {model.model}: {error}") from error
         place = places[model.model]
-        place.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(place.parent)
         kinpar = parameter_table(curves.names, fit)
         write_table(place, kinpar)
-        write_json(place.with_suffix(".json"), _about(resolved, table, args))
+        write_json(place.with_suffix(".json"), _about(model, table, args))
+        picture = place.with_suffix(".svg")
+        picture.unlink(missing_ok=True)  # one of an earlier fit
         if args.plot:
-            figure = _figure(table, curves, fit, model.parameters[0].symbol)
-            place.with_suffix(".svg").write_bytes(figure)
+            picture.write_bytes(_figure(table, curves, fit, model.parameters[0].symbol))
         _show(console, resolved, kinpar)
         console.print(str(place), soft_wrap=True)
         failed |= bool(kinpar[model.parameters[0].symbol].isna().any())
@@ -78,6 +83,7 @@ def _scan_curves(table: TacTable, args: argparse.Namespace) -> ScanCurves:
             f"{table.path}: the last frame ends after {table.timing.end_s[-1]:g} s, too early for "
             "a model; frame_start and frame_end are in seconds: multiply minutes by 60"
         )
+    _warn_of_gaps(table)
     factor = _factor(table)
     ref = _reference(table, args.reference)
     names = tuple(n for n in table.curves if n not in (*_NO_TARGETS, args.reference))
@@ -99,6 +105,19 @@ def _scan_curves(table: TacTable, args: argparse.Namespace) -> ScanCurves:
         injected_mbq=_injected_mbq(table),
         body_weight_kg=_number(table, "BodyWeight"),
     )
+
+
+def _warn_of_gaps(table: TacTable) -> None:
+    """Say where between injection and end no frame was measured: integrals run through it."""
+    start = table.timing.start_s
+    ends = np.concatenate([[0.0], table.timing.end_s[:-1]])
+    for begin, end in zip(ends, start, strict=True):
+        if end - begin > _LONG_GAP_S:
+            print(
+                f"petbind: {table.path}: no frame from {begin:g} to {end:g} s after injection; "
+                "models take the curves there as straight lines, from zero at injection",
+                file=sys.stderr,
+            )
 
 
 def _mean_curve(tacs: FloatArray) -> FloatArray:
@@ -203,6 +222,7 @@ def _about(model: ReferenceModel, table: TacTable, args: argparse.Namespace) -> 
         **parameter_columns(model),
         **model_metadata(model, reference, args.weights),
         "Sources": [table.path.name],
+        "TracerRadionuclide": args.radionuclide or table.sidecar.get("TracerRadionuclide", "n/a"),
         "SoftwareName": "petbind",
         "SoftwareVersion": __version__,
     }
@@ -229,7 +249,7 @@ def _show(console: Console, model: ReferenceModel, kinpar: pd.DataFrame) -> None
         shown.add_column(name, justify="right")
         if name == main and f"{name}-se" in kinpar.columns:
             shown.add_column("SE %", justify="right")
-    shown.add_column("flag")
+    shown.add_column("flag", overflow="fold")
     for row in kinpar.to_dict("records"):
         cells = []
         for name in columns:

@@ -92,7 +92,8 @@ class _FitVoxelsOutputSpec(TraitedSpec):  # type: ignore[misc]
     maps = OutputMultiObject(
         File(exists=True), desc="of every model in turn, one per symbol of `map_symbols`"
     )
-    flags = OutputMultiObject(File(exists=True), desc="one per model: `Flag` bits, uint8")
+    # a list of one model must stay a list: nobody downstream asks how many there are
+    flags = traits.List(File(exists=True), desc="one per model: `Flag` bits, uint8")
 
 
 class FitVoxels(SimpleInterface):  # type: ignore[misc]

@@ -41,8 +41,11 @@ class ScanCurves:
             If the scan does not have what the model needs.
         """
         if isinstance(model, Suv):
+            dose, weight = model.injected_mbq, model.body_weight_kg
             return replace(
-                model, injected_mbq=self.injected_mbq, body_weight_kg=self.body_weight_kg
+                model,
+                injected_mbq=self.injected_mbq if dose is None else dose,
+                body_weight_kg=self.body_weight_kg if weight is None else weight,
             )
         return with_k2prime(model, self.names, self.tacs, self.ref, self.timing, self.weights)
 

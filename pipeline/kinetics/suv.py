@@ -32,9 +32,9 @@ class Suv:
     end_min: float = 90.0
     """End of the window, minutes after injection."""
     injected_mbq: float | None = None
-    """Injected activity, MBq; taken from the scan."""
+    """Injected activity, MBq; without a value that of the scan."""
     body_weight_kg: float | None = None
-    """Body weight, kg; taken from the scan."""
+    """Body weight, kg; without a value that of the scan."""
 
     parameters: ClassVar[tuple[Parameter, ...]] = (SUV,)
     map_parameters: ClassVar[tuple[str, ...]] = ("SUV",)

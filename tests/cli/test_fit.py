@@ -207,3 +207,41 @@ def test_nothing_is_left_where_nothing_was_fitted(tacs, tmp_path, capsys):
 def test_section_given_a_number(tacs, capsys):
     assert fit(tacs, "--model", "srtm2", "--set", "srtm2.k2prime=0.12") == WRONG_USE
     assert "k2prime.per_min" in capsys.readouterr().err
+
+
+def test_dose_given_by_hand(tacs, capsys):
+    sidecar = read_json(tacs.with_suffix(".json"))
+    for key in ("InjectedRadioactivity", "BodyWeight"):
+        del sidecar[key]
+    tacs.with_suffix(".json").write_text(json.dumps(sidecar))
+    words = ["--model", "suv", "--set", "suv.injected_mbq=400"]
+    assert fit(tacs, *words) == WRONG_USE
+    assert fit(tacs, *words, "--set", "suv.body_weight_kg=80") == DONE
+    assert kinpar(tacs, "SUV")["SUV"].notna().all()
+
+
+def test_a_scan_that_begins_late_is_told(tacs, capsys):
+    table = read_table(tacs)
+    write_table(tacs, table[table["frame_start"] >= 240])
+    assert fit(tacs) == DONE
+    assert "no frame from 0 to 240 s after injection" in capsys.readouterr().err
+
+
+def test_no_figure_of_an_earlier_fit_is_left(tacs):
+    assert fit(tacs, "--plot") == DONE
+    assert len(list(tacs.parent.glob("*.svg"))) == 1
+    assert fit(tacs, "--overwrite", "--weights", "uniform") == DONE
+    assert not list(tacs.parent.glob("*.svg"))
+
+
+def test_output_folder_that_cannot_be_made(tacs, capsys):
+    assert fit(tacs, "--output-dir", str(tacs)) == WRONG_USE
+    assert "cannot make this folder" in capsys.readouterr().err
+
+
+def test_sidecar_tells_what_was_asked_for(tacs):
+    assert fit(tacs, "--model", "srtm2") == DONE
+    about = read_json(next(tacs.parent.glob("*SRTM2_kinpar.json")))
+    assert about["TracerRadionuclide"] == "C11"
+    assert "k2prime.per_min" not in about["InputLabels"]  # it was found, and stands in the table
+    assert "at_bound" in about["flag"]["Levels"]

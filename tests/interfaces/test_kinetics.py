@@ -146,7 +146,8 @@ def test_flags_of_voxels_are_written_beside_the_maps(files, scan, tmp_path):
         tacs=files["tacs"], models=[Srtm()], weights="counts", reference="CBL", scan=scan,
         pet_preproc=files["pet"], brain_mask=files["mask"], smoothing_fwhm_mm=0.0,
     )  # fmt: skip
-    flags = read_labels(node.run().outputs.flags).data
+    (path,) = node.run().outputs.flags
+    flags = read_labels(path).data
     assert flags[0, 2, 2] == Flag.FAILED
     assert flags[1, 2, 2] & Flag.AT_BOUND
     assert not flags[2:].any()
