@@ -76,6 +76,7 @@ def init_anatomical_wf(
             (parcellation_wf, outputnode, [("outputnode.dseg", "dseg")]),
             (anatomy_wf, ds_anatomy, [(f"outputnode.{p}", p) for p in saved]),
             (parcellation_wf, ds_anatomy, [("outputnode.dseg", "dseg")]),
+            (anatomy_wf, ds_anatomy, [("outputnode.quality", "found")]),
         ]
     )
     return workflow

@@ -8,11 +8,18 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from nipype.interfaces.base import DynamicTraitedSpec, SimpleInterface, TraitedSpec, traits
+from nipype.interfaces.base import (
+    DynamicTraitedSpec,
+    File,
+    SimpleInterface,
+    TraitedSpec,
+    isdefined,
+    traits,
+)
 from nipype.interfaces.io import add_traits
 
 from pipeline.bids.derivatives import sidecar_path
-from pipeline.io.tables import write_json
+from pipeline.io.tables import read_json, write_json
 
 
 class _SaveInputSpec(DynamicTraitedSpec):  # type: ignore[misc]
@@ -21,6 +28,9 @@ class _SaveInputSpec(DynamicTraitedSpec):  # type: ignore[misc]
         mandatory=True, desc="input name to relative path, or list of paths for a list of files"
     )
     metadata = traits.Dict(desc="input name to the content of its JSON sidecar, or of each")
+    found = File(
+        exists=True, desc="JSON of what the run found: replaces what sidecars say under its keys"
+    )
 
 
 class _SaveOutputSpec(TraitedSpec):  # type: ignore[misc]
@@ -43,6 +53,7 @@ class SaveDerivatives(SimpleInterface):  # type: ignore[misc]
 
     def _run_interface(self, runtime: Any) -> Any:
         root = Path(self.inputs.out_dir)
+        found = read_json(self.inputs.found) if isdefined(self.inputs.found) else {}
         written = []
         for name in self._infields:
             sources, targets = getattr(self.inputs, name), self.inputs.targets[name]
@@ -51,7 +62,8 @@ class SaveDerivatives(SimpleInterface):  # type: ignore[misc]
             about = self.inputs.metadata.get(name, {})
             for place, (source, target) in enumerate(pairs):
                 written.append(str(publish(Path(source), root / target)))
-                _describe(root / target, about[place] if isinstance(about, list) else about)
+                said = about[place] if isinstance(about, list) else about
+                _describe(root / target, {key: found.get(key, said[key]) for key in said})
         self._results["out_files"] = written
         return runtime
 

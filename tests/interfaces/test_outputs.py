@@ -59,3 +59,20 @@ def test_what_is_there_unchanged_is_not_written_again(tmp_path):
     publish(source, target)
     assert target.read_text() == "a\n2\n"
     assert [p.name for p in target.parent.iterdir()] == ["x.tsv"]
+
+
+def test_what_the_run_found_goes_before_what_was_assumed(tmp_path):
+    source, found = tmp_path / "in.nii.gz", tmp_path / "quality.json"
+    source.write_text("a")
+    found.write_text('{"SkullStripped": true, "BrainVolume_mL": 1500}')
+    node = SaveDerivatives(
+        infields=["t1w"],
+        out_dir=str(tmp_path),
+        targets={"t1w": "sub-01/anat/sub-01_desc-preproc_T1w.nii.gz"},
+        metadata={"t1w": {"SkullStripped": False, "Backend": "embedded"}},
+        found=str(found),
+    )
+    node.inputs.t1w = str(source)
+    node.run(cwd=tmp_path)
+    sidecar = tmp_path / "sub-01" / "anat" / "sub-01_desc-preproc_T1w.json"
+    assert json.loads(sidecar.read_text()) == {"SkullStripped": True, "Backend": "embedded"}
