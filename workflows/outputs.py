@@ -16,13 +16,20 @@ from pipeline.bids.model_sidecars import (
     parameter_columns,
 )
 from pipeline.bids.scan import ScanInputs
-from pipeline.config.schema import Ellipsoid, MniImage, Settings
+from pipeline.config.schema import Ellipsoid, GivenParcellation, MniImage, Settings
 from pipeline.core.errors import DataError
 from pipeline.core.labels import LABEL_NAMES
 from pipeline.kinetics.contract import in_table_order, map_symbols
 
 ATLAS = "DesikanKilliany"
 """Description entity of the parcellation."""
+GIVEN = "given"
+"""Description entity of labels that came with the data."""
+_TISSUES = {"GM": "grey matter", "WM": "white matter", "CSF": "cerebrospinal fluid"}
+_FIELD = (
+    "ITK displacement field: at a point of the space that the name goes to, the way to the same "
+    "place in the space it comes from; pulls images onto the space it goes to"
+)
 _ACPC = (
     "Origin in the anterior commissure, y axis along the line between the commissures, x to the "
     "right"
@@ -50,16 +57,24 @@ def anatomical_results(
         "Description": "FreeSurfer label numbers",
         "LabelMap": {str(number): name for number, name in LABEL_NAMES.items()},
     }
-    field: dict[str, Any] = {"Units": "mm", **backend}
+    field: dict[str, Any] = {"Units": "mm", **backend, "Description": _FIELD}
+    labels_desc = ATLAS
+    if isinstance(settings.parcellation, GivenParcellation):
+        labels_desc = GIVEN
+        parcellation["LabelFile"] = Path(settings.parcellation.dseg).name
+    tissues = {
+        label: {"Description": f"Share of {tissue} in a voxel, 0 to 1", **backend}
+        for label, tissue in _TISSUES.items()
+    }
     return _results(
         entities,
         {
             "t1w_preproc": _Output("t1w_preproc", {}, {"SkullStripped": False, **backend}),
             "brain_mask": _Output("brain_mask", {}, {"Type": "Brain", **backend}),
-            "gm_probseg": _Output("probseg", {"label": "GM"}, backend),
-            "wm_probseg": _Output("probseg", {"label": "WM"}, backend),
-            "csf_probseg": _Output("probseg", {"label": "CSF"}, backend),
-            "dseg": _Output("dseg", {"desc": ATLAS}, parcellation),
+            "gm_probseg": _Output("probseg", {"label": "GM"}, tissues["GM"]),
+            "wm_probseg": _Output("probseg", {"label": "WM"}, tissues["WM"]),
+            "csf_probseg": _Output("probseg", {"label": "CSF"}, tissues["CSF"]),
+            "dseg": _Output("dseg", {"desc": labels_desc}, parcellation),
             "t1w2mni_xfm": _Output("t1w2mni_xfm", {}, {"SpatialReference": MNI_SPACE, **field}),
             "t1w_acpc": _Output(
                 "t1w_acpc", {}, {"SkullStripped": False, "SpatialReference": _ACPC, **backend}
@@ -88,6 +103,11 @@ def session_results(scan: ScanInputs, bids_dir: Path, settings: Settings) -> Res
         ),
         "regions_dseg": _Output("regions_dseg", {}, _region_metadata(settings)),
         "regions_dseg_tsv": _Output("regions_dseg_tsv", {}, _region_metadata(settings)),
+        "reference_mask": _Output(
+            "reference_mask",
+            {},
+            {"Type": "ROI", "Description": f"{settings.regions.reference_name} after its rules"},
+        ),
         "morph": _Output("morph", regions, _MORPH_COLUMNS),
         "reference_morph": _Output("morph", {"desc": "reference"}, _REFERENCE_COLUMNS),
         "tacs": _Output("tacs", regions, {"TimeUnits": "s", **images}),
@@ -176,6 +196,11 @@ _REFERENCE_COLUMNS: dict[str, Any] = {
 def _region_metadata(settings: Settings) -> dict[str, Any]:
     regions = settings.regions
     return {
+        "Description": (
+            "The region that fills a voxel by half or more, for viewing; where regions overlap, "
+            "the smallest. Curves use every region's share of every voxel, overlaps and all"
+        ),
+        "voxels": {"Description": "Voxels where the image shows the region"},
         "SpatialReference": "petref",
         "Labels": {name: list(labels) for name, labels in regions.labels.items()},
         "MniRegions": {name: _described(region) for name, region in regions.mni.items()},

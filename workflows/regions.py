@@ -55,6 +55,8 @@ class RegionsOutputs:
     """Their volumes in both spaces."""
     reference_morph: str
     """What the rules left of the reference region."""
+    reference_mask: str
+    """The trimmed reference region, T1w space."""
     brain_mask: str
     """Brain on the PET grid."""
     tacs: str
@@ -119,6 +121,7 @@ def init_regions_wf(options: Regions, resources: Resources, *, name: str = "regi
         "regions_dseg_tsv",
         "morph",
         "reference_morph",
+        "reference_mask",
         "brain_mask",
         "region_weights",
     )

@@ -65,7 +65,7 @@ def init_session_wf(
             (kinetics_wf, page, given("kinpar", "fitted_tacs", *maps)),
             (motion_wf, ds_session, given(*motion_files)),
             (coregistration_wf, ds_session, given("petref2t1w_xfm")),
-            (regions_wf, ds_session, given(*region_files)),
+            (regions_wf, ds_session, given(*region_files, "reference_mask")),
             (kinetics_wf, ds_session, given("kinpar", *maps, *maps_mni)),
             (page, ds_session, [("page", "report")]),
         ]
@@ -87,7 +87,7 @@ _PAGE_ANATOMY = (
 def methods(settings: Settings) -> list[str]:
     """What the backends that run did, a sentence or two each."""
     return [
-        anatomy.MODULES[settings.anatomy.backend].METHODS,
+        anatomy.MODULES[settings.anatomy.backend].methods(settings.anatomy),
         parcellation.MODULES[settings.parcellation.backend].METHODS,
         motion.MODULES[settings.motion.backend].METHODS,
         coregistration.MODULES[settings.coregistration.backend].METHODS,

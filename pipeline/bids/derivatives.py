@@ -76,6 +76,7 @@ OUTPUT_NAMES: Mapping[str, OutputName] = {
     "petref2t1w_xfm": OutputName("pet", "xfm", ".txt", _xfm("petref", "T1w")),
     "regions_dseg": OutputName("pet", "dseg", ".nii.gz", {"space": "petref", "desc": "regions"}),
     "regions_dseg_tsv": OutputName("pet", "dseg", ".tsv", {"space": "petref", "desc": "regions"}),
+    "reference_mask": OutputName("pet", "mask", ".nii.gz", {"space": "T1w", "desc": "reference"}),
     "tacs": OutputName("pet", "tacs", ".tsv", required=("desc",)),
     "morph": OutputName("pet", "morph", ".tsv", required=("desc",)),
     "kinpar": OutputName("pet", "kinpar", ".tsv", required=("model",), optional=("desc",)),

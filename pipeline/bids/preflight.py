@@ -110,13 +110,25 @@ def require_labels(plan: Plan, pattern: str) -> Plan:
         if name is None:
             continue
         path = given_labels(pattern, dict(name.entities))
-        if not path.is_file():
+        if message := _unfit_labels(path, pattern):
             step = "make it, or set parcellation.backend = 'embedded'"
-            message = f"no {path.name} where parcellation.dseg says its labels are"
             blocked[scan.label] = (Finding("error", str(name), None, message, step),)
     scans = tuple(scan for scan in plan.scans if scan.label not in blocked)
     noted = tuple((label, found) for label, found in plan.noted if label not in blocked)
     return Plan(scans, plan.findings, tuple(blocked.items()), noted)
+
+
+def _unfit_labels(path: Path, pattern: str) -> str:
+    """What keeps a file from being the labels of a T1w, by its header; empty if nothing does."""
+    if not path.is_file():
+        return f"no {path.name} in the folder where parcellation.dseg ({pattern}) has its labels"
+    try:
+        shape = open_image(path).shape
+    except DataError as error:
+        return f"{path.name} is no readable image ({str(error).removeprefix(f'{path}: ')})"
+    if len(shape) < 3 or any(n > 1 for n in shape[3:]):
+        return f"{path.name} should hold one 3-D label image and is {_shape_text(shape)}"
+    return ""
 
 
 def missing_group_column(bids_dir: Path, column: str) -> Finding | None:

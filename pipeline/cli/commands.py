@@ -24,7 +24,11 @@ from pipeline.bids.preflight import (
 from pipeline.config.load import load_settings
 from pipeline.config.schema import GivenParcellation, MniImage, Settings
 from pipeline.core.errors import ConfigError, DataError
+from pipeline.imaging.mni_regions import LabelledBody
+from pipeline.io.deepbet import deepbet_is_installed
+from pipeline.io.images import read_labels
 from pipeline.io.tables import read_json, write_json, write_table
+from pipeline.kinetics import Logan, Mrtm2, Srtm2, Wapi
 
 if TYPE_CHECKING:
     from workflows.anatomical import Folders
@@ -221,13 +225,35 @@ def _settings(args: argparse.Namespace) -> Settings:
 
 def _survey(args: argparse.Namespace, settings: Settings) -> Plan:
     """What would run under these settings; files that they name are there."""
-    for name, region in settings.regions.mni.items():
-        if isinstance(region, MniImage) and not region.image.is_file():
-            raise ConfigError(f"regions.mni.{name}.image: {region.image}: no such file")
+    if settings.anatomy.brain == "deepbet" and not deepbet_is_installed():
+        raise ConfigError(
+            "anatomy.brain = 'deepbet' needs deepbet and torch; pip install 'petbind[deepbet]'"
+        )
+    _check_regions(settings)
     plan = survey(args.bids_dir, _selection(args), settings.anatomy.t1w)
     if isinstance(settings.parcellation, GivenParcellation):
         plan = require_labels(plan, settings.parcellation.dseg)
     return plan
+
+
+def _check_regions(settings: Settings) -> None:
+    """Refuse regions that no session could have."""
+    from workflows.regions import region_spec
+
+    for name, region in settings.regions.mni.items():
+        if isinstance(region, MniImage):
+            try:
+                LabelledBody.of(read_labels(region.image), region.labels, str(region.image))
+            except (DataError, ValueError) as error:
+                raise ConfigError(f"regions.mni.{name}: {error}") from error
+    known = region_spec(settings.regions).names
+    for model in settings.kinetics.models:
+        wanted = model.k2prime.region if isinstance(model, Logan | Mrtm2 | Srtm2 | Wapi) else ""
+        if wanted and wanted not in known:
+            raise ConfigError(
+                f"kinetics.models: {model.model} takes its k2prime from {wanted}, which is no "
+                f"region; known: {', '.join(known)}"
+            )
 
 
 def _selection(args: argparse.Namespace) -> Selection:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import os
 import tomllib
 from collections.abc import Iterable, Mapping
 from importlib.resources import files
@@ -12,8 +13,9 @@ from typing import Any, cast
 
 from pydantic import BaseModel, ValidationError
 
-from pipeline.config.schema import Kinetics, Settings
+from pipeline.config.schema import Ellipsoid, Kinetics, MniImage, Regions, Settings
 from pipeline.core.errors import ConfigError
+from pipeline.imaging.reference import TrimByDistance, TrimByPlanes
 from pipeline.kinetics import MODELS
 from pipeline.kinetics.contract import is_image_model
 
@@ -26,12 +28,17 @@ def load_settings(config: str | None = None, overrides: Iterable[str] = ()) -> S
     config : str, optional
         Path of a TOML file, or the name of a study that comes with petbind.
     overrides : iterable of str
-        ``section.key=value``; the value is read as TOML, and as text where it is not TOML.
+        ``section.key=value``; the value is read as TOML, and as text where it is not TOML. A
+        single region is added to those that are there.
 
     Raises
     ------
     ConfigError
         Naming every wrong key at once, with the nearest known name.
+
+    Notes
+    -----
+    Relative paths in a file count from the folder of that file.
     """
     content: dict[str, Any] = {}
     source = "settings"
@@ -42,7 +49,9 @@ def load_settings(config: str | None = None, overrides: Iterable[str] = ()) -> S
             content = tomllib.loads(path.read_text(encoding="utf-8"))
         except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
             raise ConfigError(f"{path}: not a readable TOML file ({error})") from error
+        _count_from(path.parent, content)
     for override in overrides:
+        _start_from_defaults(content, override)
         _merge_override(content, override)
     try:
         return Settings.model_validate(content)
@@ -109,6 +118,39 @@ def find_study(config: str) -> Path:
     )
 
 
+def _count_from(folder: Path, content: dict[str, Any]) -> None:
+    """Take relative paths in the content of a file as relative to its folder."""
+    named = [(_table(content, "parcellation"), "dseg")]
+    named += [(area, "image") for area in _table(content, "regions", "mni").values()]
+    for section, key in named:
+        if isinstance(section, dict) and isinstance(section.get(key), str):
+            # the shortest way from here, so that no folder of this machine enters the outputs
+            section[key] = os.path.relpath(folder / section[key])
+
+
+def _table(content: Mapping[str, Any], *path: str) -> dict[str, Any]:
+    """A table within tables; empty where it is none."""
+    section: Any = content
+    for part in path:
+        section = section.get(part) if isinstance(section, Mapping) else None
+    return section if isinstance(section, dict) else {}
+
+
+def _start_from_defaults(content: dict[str, Any], override: str) -> None:
+    """Fill in the default regions where an override sets a single one and no file lists any."""
+    parts = override.partition("=")[0].strip().split(".")
+    if parts[0] != "regions" or len(parts) < 3 or parts[1] not in ("labels", "mni"):
+        return
+    section = content.setdefault("regions", {})
+    if isinstance(section, dict) and parts[1] not in section:
+        section[parts[1]] = Regions().model_dump(include={parts[1]})[parts[1]]
+    if parts[3:] and parts[3] in MniImage.model_fields and isinstance(section, dict):
+        # an image takes the place of a shape
+        area = _table(section, "mni", parts[2])
+        for key in Ellipsoid.model_fields:
+            area.pop(key, None)
+
+
 def _merge_override(content: dict[str, Any], override: str) -> None:
     key, separator, text = override.partition("=")
     parts = key.strip().split(".")
@@ -138,6 +180,10 @@ def _explain(error: ValidationError, source: str) -> str:
             message = f"'{told['tag']}' is not one of {told['expected_tags']}"
         if problem["type"] in ("extra_forbidden", "unexpected_keyword_argument"):
             message = "no such setting" + _nearest(problem["loc"])
+        if problem["loc"] == ("parcellation", "embedded", "dseg"):
+            message = "for labels of your own; set parcellation.backend = 'given' too"
+        if problem["type"] == "tuple_type":
+            message = f"a list is expected, as in [17, 53], not {problem['input']!r}"
         if problem["type"] == "dataclass_type":
             message = f"has options of its own; set them by name, as in {where}.per_min"
         lines.append(f"  {where}: {message}" if where else f"  {message}")
@@ -145,13 +191,15 @@ def _explain(error: ValidationError, source: str) -> str:
 
 
 def _written_place(location: tuple[int | str, ...]) -> list[str]:
-    """A place in the settings as people write it: without the backend that was chosen there."""
+    """A place in the settings as people write it, without the backend or recipe chosen there."""
     steps = {"parcellation", "motion", "coregistration"}
-    return [
-        str(part)
-        for i, part in enumerate(location)
-        if not (i == 1 and location[0] in steps and len(location) > 2)
-    ]
+    backend = len(location) > 2 and location[0] in steps
+    recipe = len(location) > 3 and location[:2] == ("regions", "reference")
+    left_out = {1} if backend else {2} if recipe else set()
+    return [str(part) for i, part in enumerate(location) if i not in left_out]
+
+
+RECIPES: Mapping[str, Any] = {rules.recipe: rules for rules in (TrimByPlanes, TrimByDistance)}
 
 
 def _nearest(location: tuple[int | str, ...]) -> str:
@@ -165,7 +213,10 @@ def _field_names(schema: type[BaseModel], path: tuple[int | str, ...]) -> list[s
     section: Any = Settings().model_dump()
     names = list(schema.model_fields)
     for part in path:
-        if part in MODELS:
+        if part in RECIPES:
+            section = {}
+            names = [option.name for option in dataclasses.fields(RECIPES[str(part)])]
+        elif part in MODELS:
             section = {}
             names = [option.name for option in dataclasses.fields(cast(Any, MODELS[str(part)]))]
         elif isinstance(section, Mapping) and part in section:

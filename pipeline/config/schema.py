@@ -38,6 +38,9 @@ class EmbeddedAnatomy(Section):
     t1w: str = "session"
     """Whose T1w a session takes: `session` (its own, else the subject's only one, else the
     first), `first`, or `ses-<label>`."""
+    brain: Literal["registration", "deepbet"] = "registration"
+    """What finds the brain in the head: registration of the template, or the neural network
+    deepbet (`pip install petbind[deepbet]`, needs torch); either mask then follows the tissue."""
 
     @field_validator("t1w")
     @classmethod
@@ -59,7 +62,7 @@ class GivenParcellation(Section):
     backend: Literal["given"] = "given"
     dseg: str
     """File of FreeSurfer-numbered labels in the space of the T1w, on any grid, with `{subject}`
-    and `{session}` for the labels of the T1w."""
+    and `{session}` for the labels of the T1w; relative to the folder of the settings file."""
 
     @field_validator("dseg")
     @classmethod
@@ -136,7 +139,8 @@ class MniImage(Section):
     """A region that an image in MNI152 space holds."""
 
     image: Path
-    """NIfTI label image or mask in MNI152NLin2009cAsym, any grid."""
+    """NIfTI label image or mask in MNI152NLin2009cAsym, any grid; relative to the folder of the
+    settings file."""
     labels: tuple[int, ...] = (1,)
     """Its numbers that make up the region."""
 
@@ -196,19 +200,22 @@ class Regions(Section):
     """Named regions: sets of FreeSurfer labels, or shapes in MNI152 space."""
 
     labels: dict[str, tuple[int, ...]] = DEFAULT_REGIONS
-    """Region name to the label numbers it is made of."""
+    """Region name to the label numbers it is made of. A table in a file takes the place of these
+    regions; `--set regions.labels.NAME=[17, 53]` adds one."""
     sides: bool = False
-    """Whether every region comes once more for the left and for the right: `HIPL`, `HIPR`."""
+    """Whether every region of labels comes once more for the left and for the right: `HIPL`,
+    `HIPR`."""
     every_label: bool = False
     """Whether every label of FreeSurfer is a region of its own too."""
     grey_masked: bool = False
-    """Whether every region of labels comes once more, as `gm<name>`, with the voxels of the T1w
-    only that are grey matter by half or more."""
+    """Whether every region of labels with grey matter comes once more, as `gm<name>`, with the
+    voxels of the T1w only that are grey matter by half or more."""
     mni: dict[str, MniArea] = {
         "DBS": Ellipsoid(centre_mm=(0, -30, -11), radii_mm=(4, 4, 5)),
     }
     """Region name to its place in MNI152NLin2009cAsym: an ellipsoid, or labels of an image. The
-    dorsal brain stem has no published coordinates; this ellipsoid is an assumption."""
+    dorsal brain stem has no published coordinates; this ellipsoid is an assumption. A table in a
+    file takes the place of this one."""
     reference: Reference = TrimByPlanes()
     """Reference region: its labels and what is cut off, by `recipe`: `planes` of landmarks, or
     `distance` from other structures."""
@@ -228,6 +235,9 @@ class Regions(Section):
     @classmethod
     def _known_labels(cls, value: Any) -> Any:
         sets = value.values() if isinstance(value, dict) else [value.labels]
+        sets = [tuple(labels) for labels in sets]
+        if () in sets:
+            raise ValueError("a region without a label; list at least one FreeSurfer number")
         unknown = sorted({n for labels in sets for n in labels} - set(LABEL_NAMES))
         if unknown:
             raise ValueError(f"no FreeSurfer label has number {', '.join(map(str, unknown))}")

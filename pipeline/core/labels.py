@@ -125,5 +125,14 @@ def side_of(label: int) -> str | None:
     return "right" if name.startswith(("Right-", "ctx-rh-")) else None
 
 
+_DEEP_GREY = (
+    "Thalamus", "Caudate", "Putamen", "Pallidum", "Hippocampus", "Amygdala", "Accumbens-area",
+    "VentralDC",
+)  # fmt: skip
 CORTEX_LABELS = tuple(offset + number for offset in (1000, 2000) for number in _DESIKAN_KILLIANY)
 """Every Desikan-Killiany parcel, left then right."""
+
+GREY_LABELS = frozenset(
+    (*CORTEX_LABELS, 172, *(n for s in ("Cerebellum-Cortex", *_DEEP_GREY) for n in sided(s)))
+)
+"""Labels of cortex, deep nuclei, cerebellar cortex and vermis."""

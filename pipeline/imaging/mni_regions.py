@@ -73,19 +73,18 @@ class LabelledBody:
     half_mm: FloatArray
 
     @classmethod
-    def of(cls, image: Volume, region: MniMask) -> LabelledBody:
-        """Cut a region out of a label image.
+    def of(cls, image: Volume, labels: Sequence[int], source: str) -> LabelledBody:
+        """Cut a region out of a label image; `source` is the name of its file.
 
         Raises
         ------
         ValueError
             If the image has no voxel with these labels.
         """
-        mask = image.with_data(np.isin(image.data, region.labels))
+        mask = image.with_data(np.isin(image.data, labels))
         if not mask.data.any():
             raise ValueError(
-                f"{region.image} holds no voxel with the labels "
-                f"{', '.join(map(str, region.labels))} of the region {region.name}"
+                f"{source} holds no voxel with the labels {', '.join(map(str, labels))}"
             )
         corners = bounding_corners_mm(mask)
         low, high = corners.min(axis=0), corners.max(axis=0)

@@ -44,7 +44,7 @@ class TrimByPlanes:
     erosion_mm: float = 2.0
     """Distance kept from any other tissue."""
 
-    __pydantic_config__: ClassVar = {"extra": "forbid"}
+    __pydantic_config__: ClassVar = {"extra": "forbid", "use_attribute_docstrings": True}
 
     def __post_init__(self) -> None:
         if not 0 <= self.erosion_mm <= 10:
@@ -70,7 +70,7 @@ class TrimByDistance:
     least_grey: float = 0.8
     """Least share of grey matter in a voxel."""
 
-    __pydantic_config__: ClassVar = {"extra": "forbid"}
+    __pydantic_config__: ClassVar = {"extra": "forbid", "use_attribute_docstrings": True}
 
     def __post_init__(self) -> None:
         if not 0 <= self.erosion_mm <= 10:
@@ -95,8 +95,8 @@ class Landmarks:
     above_pons_floor: BoolArray
     """Voxels of the brain stem (N,), in the order of `numpy.argwhere`, above the lower border of
     the pons as MNI space has it; what label 174 says goes before."""
-    grey: Volume | None = None
-    """Share of grey matter, where a rule asks for it."""
+    grey: Volume
+    """Share of grey matter."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -126,6 +126,12 @@ def trim_reference(landmarks: Landmarks, rules: TrimRules) -> Trimmed:
     """
     mask = np.isin(landmarks.labels.data, rules.labels)
     left = [("whole region", int(mask.sum()))]
+    if not mask.any():
+        raise ValueError(
+            "the labels hold none of the reference region's numbers "
+            f"({', '.join(map(str, rules.labels))}); look at the parcellation, or change "
+            "regions.reference.labels"
+        )
     # erosion measures from the edge of the whole region, not from a plane that cuts it
     whole = mask.copy()
     if isinstance(rules, TrimByPlanes):
@@ -189,18 +195,19 @@ def _distances(landmarks: Landmarks, whole: BoolArray, rules: TrimByDistance) ->
     labels, grey = landmarks.labels, landmarks.grey
     size = labels.voxel_size_mm
     other = np.isin(labels.data, rules.neighbours)
-    steps: list[_Step] = [
+    return [
         _erosion(labels, whole, rules.erosion_mm),
         (
             f"{rules.distance_mm:g} mm from its neighbours",
             "distance_mm",
             lambda: distance_mm(~other, size) > rules.distance_mm,
         ),
+        (
+            f"{100 * rules.least_grey:g} % grey matter",
+            "least_grey",
+            lambda: np.asarray(grey.data >= rules.least_grey),
+        ),
     ]
-    if grey is not None:
-        sure = f"{100 * rules.least_grey:g} % grey matter"
-        steps.append((sure, "least_grey", lambda: np.asarray(grey.data >= rules.least_grey)))
-    return steps
 
 
 def _erosion(labels: Volume, whole: BoolArray, erosion_mm: float) -> _Step:

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage, sparse
 
+from pipeline.core.labels import GREY_LABELS
 from pipeline.core.transforms import apply_affine
 from pipeline.core.volume import FloatArray, IntArray, Volume
 from pipeline.imaging.itk import Field
@@ -132,18 +133,23 @@ class RegionSpec:
     reference: TrimRules
     supersampling: int
     grey_masked: bool = False
-    """Whether every region of labels comes once more, as `gm<name>`, its voxels of grey matter."""
+    """Whether every region with a label of grey matter comes once more, as `gm<name>`, its voxels
+    of grey matter."""
 
     @property
     def names(self) -> tuple[str, ...]:
         """Every region, the reference last."""
-        drawn = [name for name, _ in self.labels]
-        masked = [_grey_name(name) for name in drawn] if self.grey_masked else []
-        return (*drawn, *masked, *(shape.name for shape in self.mni), self.reference_name)
+        drawn = [name for name, _ in (*self.labels, *self.masked)]
+        return (*drawn, *(shape.name for shape in self.mni), self.reference_name)
 
-
-def _grey_name(name: str) -> str:
-    return f"gm{name}"
+    @property
+    def masked(self) -> tuple[tuple[str, tuple[int, ...]], ...]:
+        """Regions that come once more with their grey matter alone: name there, and labels."""
+        return tuple(
+            (f"gm{name}", members)
+            for name, members in self.labels
+            if self.grey_masked and not GREY_LABELS.isdisjoint(members)
+        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -205,10 +211,10 @@ def region_fractions(
 
     labels = carried(anatomy.labels)
     regions = {name: labels.of(members) for name, members in spec.labels}
-    if spec.grey_masked:
+    if spec.masked:
         grey = anatomy.grey.data >= _GREY_SHARE
         masked = carried(anatomy.labels.with_data(np.where(grey, anatomy.labels.data, 0)))
-        regions |= {_grey_name(name): masked.of(members) for name, members in spec.labels}
+        regions |= {name: masked.of(members) for name, members in spec.masked}
     if spec.mni:
         regions |= _mni_fractions(anatomy, grid, grid2t1w_xfm, spec)
     trimmed = trim_reference(anatomy.landmarks(), spec.reference)
@@ -255,7 +261,7 @@ def _mni_fractions(
 
 def _body(anatomy: Anatomy, region: MniRegion) -> Body:
     if isinstance(region, MniMask):
-        return LabelledBody.of(anatomy.mni_images[region.image], region)
+        return LabelledBody.of(anatomy.mni_images[region.image], region.labels, region.image)
     return Ellipsoid(np.array(region.centre_mm), np.array(region.radii_mm))
 
 

@@ -7,7 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from nipype.interfaces.base import BaseInterfaceInputSpec, File, SimpleInterface, TraitedSpec
+from nipype.interfaces.base import (
+    BaseInterfaceInputSpec,
+    File,
+    SimpleInterface,
+    TraitedSpec,
+    traits,
+)
 
 from pipeline.core.errors import DataError
 from pipeline.core.volume import Volume
@@ -24,6 +30,7 @@ from pipeline.imaging.labelling import (
 )
 from pipeline.imaging.normalisation import normalise
 from pipeline.io.atlas import load_atlas, load_template
+from pipeline.io.deepbet import deepbet_mask
 from pipeline.io.images import read_labels, read_volume, write_volume
 from pipeline.io.tables import read_json, write_json
 from pipeline.io.transforms import read_itk_transform, write_itk_transform
@@ -32,6 +39,7 @@ from pipeline.io.warps import read_field, write_field
 
 class _FindBrainInputSpec(BaseInterfaceInputSpec):  # type: ignore[misc]
     t1w = File(exists=True, mandatory=True, desc="T1w image, whole head or stripped")
+    method = traits.Enum("registration", "deepbet", usedefault=True, desc="what finds the brain")
 
 
 class _FindBrainOutputSpec(TraitedSpec):  # type: ignore[misc]
@@ -50,8 +58,12 @@ class FindBrain(SimpleInterface):  # type: ignore[misc]
         folder, template = Path(runtime.cwd), load_template()
         t1w = read_volume(self.inputs.t1w)
         t1w = t1w.with_data(np.nan_to_num(t1w.data, nan=0.0, posinf=0.0, neginf=0.0))
-        affine = locate_brain(t1w, template)
-        rough = rough_brain_mask(t1w, template, affine)
+        if self.inputs.method == "deepbet":
+            rough = deepbet_mask(t1w)
+            affine = locate_brain(t1w.with_data(np.where(rough.data, t1w.data, 0)), template)
+        else:
+            affine = locate_brain(t1w, template)
+            rough = rough_brain_mask(t1w, template, affine)
         corrected = correct_bias(t1w, rough)
         brain = refine_brain_mask(corrected.image, rough)
         quality = {

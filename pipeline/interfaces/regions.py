@@ -27,7 +27,13 @@ from pipeline.imaging.regions import (
     RegionWeights,
     region_fractions,
 )
-from pipeline.io.images import iterate_frames, read_labels, read_volume, write_array
+from pipeline.io.images import (
+    iterate_frames,
+    read_labels,
+    read_volume,
+    write_array,
+    write_volume,
+)
 from pipeline.io.region_weights import read_region_weights, write_region_weights
 from pipeline.io.tables import write_table
 from pipeline.io.transforms import read_itk_transform
@@ -58,6 +64,7 @@ class _CarryRegionsOutputSpec(TraitedSpec):  # type: ignore[misc]
     regions_dseg_tsv = File(exists=True, desc="their names")
     morph = File(exists=True, desc="their volumes in both spaces")
     reference_morph = File(exists=True, desc="what the rules left of the reference region")
+    reference_mask = File(exists=True, desc="the trimmed reference region, T1w space")
     brain_mask = File(exists=True, desc="brain on the PET grid")
 
 
@@ -85,6 +92,8 @@ class CarryRegions(SimpleInterface):  # type: ignore[misc]
             {**fractions, BRAIN: brain.ravel().astype(float)}, grid.voxel_volume_mm3
         )
         names = pd.DataFrame({"index": np.arange(len(spec.names)) + 1, "name": spec.names})
+        drawn = _drawn(fractions, grid.shape)
+        seen = np.bincount(drawn.ravel(), minlength=len(names) + 1)[1:]
         t1w_mm3 = _t1w_volumes(anatomy, spec)
         morph = names.assign(
             **{
@@ -95,13 +104,18 @@ class CarryRegions(SimpleInterface):  # type: ignore[misc]
         )
         self._results.update(
             region_weights=str(write_region_weights(folder / "regions.npz", weights)),
-            regions_dseg=str(
-                write_array(folder / "regions.nii.gz", _drawn(fractions, grid.shape), grid.affine)
-            ),
-            regions_dseg_tsv=str(write_table(folder / "regions.tsv", names)),
+            regions_dseg=str(write_array(folder / "regions.nii.gz", drawn, grid.affine)),
+            regions_dseg_tsv=str(write_table(folder / "regions.tsv", names.assign(voxels=seen))),
             morph=str(write_table(folder / "morph.tsv", morph)),
             reference_morph=str(
                 write_table(folder / "reference.tsv", _trimming(found.reference, anatomy.labels))
+            ),
+            reference_mask=str(
+                write_volume(
+                    folder / "reference.nii.gz",
+                    anatomy.labels.with_data(found.reference.mask),
+                    np.uint8,
+                )
             ),
             brain_mask=str(
                 write_array(folder / "brain.nii.gz", brain.astype(np.uint8), grid.affine)
@@ -137,9 +151,10 @@ def _trimming(reference: Trimmed, labels: Volume) -> pd.DataFrame:
 
 
 def _drawn(fractions: dict[str, FloatArray], shape: tuple[int, int, int]) -> Any:
-    """Number of the region that fills a voxel by half or more, for eyes; later regions on top."""
+    """Number of the region that fills a voxel by half or more, for eyes; smaller ones on top."""
     drawn = np.zeros(int(np.prod(shape)), np.int16)
-    for index, share in enumerate(fractions.values(), start=1):
+    numbered = enumerate(fractions.values(), start=1)
+    for index, share in sorted(numbered, key=lambda item: -float(item[1].sum())):
         drawn[share >= 0.5] = index
     return drawn.reshape(shape)
 

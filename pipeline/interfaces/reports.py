@@ -188,13 +188,16 @@ def _read_regions(given: Mapping[str, Any]) -> Regions | None:
         return None
     names = read_table(given["regions_dseg_tsv"])
     volumes: dict[str, float] = {}
+    small: list[str] = []
     if "morph" in given:
         morph = read_table(given["morph"])
         volumes = dict(zip(morph["name"], morph["volume-mm3"].astype(float), strict=True))
+        small = morph.loc[morph["usable"] == 0, "name"].astype(str).to_list()
     return Regions(
         labels=read_labels(given["regions_dseg"]),
         names=dict(zip(names["index"].astype(int), names["name"].astype(str), strict=True)),
         volumes_mm3=volumes,
+        too_small=small,
         trimming=read_table(given["reference_morph"]).to_dict("records")
         if "reference_morph" in given
         else (),

@@ -58,9 +58,25 @@ def read_volume(path: str | Path, dtype: DTypeLike = np.float32) -> Volume:
 
 
 def read_labels(path: str | Path) -> Volume:
-    """A label image as int32."""
+    """A label image as int32.
+
+    Raises
+    ------
+    DataError
+        If the file cannot be read, or holds numbers that are not whole.
+    """
     volume = read_volume(path, dtype=np.float32)
-    return volume.with_data(np.rint(volume.data).astype(np.int32))
+    numbers = np.rint(volume.data)
+    if not np.allclose(volume.data, numbers, rtol=0, atol=_WHOLE):
+        raise DataError(
+            f"{path}: labels are whole numbers, this image holds others; give the label image "
+            "itself, and resample labels by nearest neighbour"
+        )
+    return volume.with_data(numbers.astype(np.int32))
+
+
+_WHOLE = 0.01
+"""Rounding that scaled storage may leave."""
 
 
 def read_series(path: str | Path) -> tuple[NDArray[np.float32], FloatArray]:

@@ -102,6 +102,8 @@ class Regions:
     volumes_mm3: Mapping[str, float] = field(default_factory=dict)
     trimming: Sequence[Mapping[str, Any]] = ()
     """Rules of the reference region: `name`; on the T1w, `volume-mm3` left and `voxels-lost`."""
+    too_small: Sequence[str] = ()
+    """Names of regions with too little volume for an estimate."""
 
     @property
     def colours(self) -> dict[int, Colour]:
@@ -211,11 +213,20 @@ def _error_text(percent: float) -> str:
 
 
 def _findings(report: SessionReport) -> Section:
-    flagged = [(fit.model, row) for fit in report.models for row in fit.kinetics if _flag(row)]
+    small = tuple(report.regions.too_small) if report.regions is not None else ()
+    flagged = [
+        (fit.model, row)
+        for fit in report.models
+        for row in fit.kinetics
+        if _flag(row) and row["name"] not in small
+    ]
     notes = [Note(n.severity, public(n.text), public(n.where)) for n in report.findings]
     notes += [
         Note("warning", f"{model} fit: {_flag(row)}", str(row["name"])) for model, row in flagged
     ]
+    if small:
+        told = "too small for an estimate (regions.minimum_volume_mm3), or outside the PET"
+        notes.append(Note("warning", told, ", ".join(small)))
     notes += _jumps(report.motion)
     text = () if notes else ("Nothing was found wrong with the data or the fits.",)
     return Section("findings", "Findings", text=text, notes=notes)

@@ -205,6 +205,12 @@ def test_unknown_participant_is_told_the_nearest(bids_dir, out_dir, capsys):
         ("regions.reference.labels=[99999]", ("99999",)),
         ("regions.reference.erosion_mm=20", ("erosion_mm must be between 0 and 10 mm",)),
         ("regions.reference.recipe=plane", ("'planes'", "'distance'")),
+        ("anatomy.brain=deepbet", ("needs deepbet and torch", "pip install")),
+        ("regions.mni.LST.image=nowhere.nii", ("regions.mni.LST", "nowhere.nii: no such file")),
+        (
+            "kinetics.models=[{model = 'logan', k2prime = {region = 'XYZ'}}, 'srtm']",
+            ("logan takes its k2prime from XYZ", "OC"),
+        ),
     ],
 )
 def test_wrong_setting_is_named(override, words, bids_dir, out_dir, capsys):

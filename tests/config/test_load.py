@@ -121,3 +121,49 @@ def test_given_labels_need_a_place_for_the_subject():
     assert (
         load_settings(None, [*given, f"parcellation.dseg={pattern}"]).parcellation.dseg == pattern
     )
+
+
+def test_a_table_of_regions_replaces_and_an_override_adds(tmp_path):
+    path = tmp_path / "study.toml"
+    path.write_text("[regions.labels]\nMINE = [17]\n")
+    assert set(load_settings(str(path)).regions.labels) == {"MINE"}
+    added = load_settings(str(path), ["regions.labels.YOURS=[53]"]).regions.labels
+    assert added == {"MINE": (17,), "YOURS": (53,)}
+    regions = load_settings(
+        None, ["regions.labels.MINE=[17]", "regions.mni.X.image=x.nii"]
+    ).regions
+    assert {"MINE", "HIP", "ACC"} <= set(regions.labels)
+    assert set(regions.mni) == {"DBS", "X"}
+
+
+def test_files_are_sought_from_the_folder_of_the_settings(tmp_path, monkeypatch):
+    (tmp_path / "study").mkdir()
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    path = tmp_path / "study" / "study.toml"
+    path.write_text(
+        '[parcellation]\nbackend = "given"\ndseg = "mine/sub-{subject}.nii.gz"\n'
+        '[regions.mni.LST]\nimage = "atlas.nii.gz"\n'
+    )
+    settings = load_settings(str(path), ["regions.mni.Y.image=other.nii.gz"])
+    assert settings.parcellation.dseg == "../study/mine/sub-{subject}.nii.gz"
+    assert settings.regions.mni["LST"].image.as_posix() == "../study/atlas.nii.gz"
+    assert settings.regions.mni["Y"].image.as_posix() == "other.nii.gz"
+
+
+@pytest.mark.parametrize(
+    ("override", "told"),
+    [
+        (
+            "regions.reference={recipe='distance', above_pons_floor=true}",
+            r"regions\.reference\.above_pons_floor: no such setting; known: .*least_grey",
+        ),
+        ("regions.labels.HIP=hippocampus", r"labels\.HIP: a list is expected, as in \[17, 53\]"),
+        ("regions.labels.HIP=[]", "without a label"),
+        ("regions.reference.labels=[]", "without a label"),
+        ("parcellation.dseg=mine.nii", r"parcellation\.dseg: .* set parcellation\.backend"),
+    ],
+)
+def test_a_wrong_value_says_what_would_do(override, told):
+    with pytest.raises(ConfigError, match=told):
+        load_settings(None, [override])

@@ -27,6 +27,10 @@ def box(data, x, y, z, label):
     data[low[0] : high[0], low[1] : high[1], low[2] : high[2]] = label
 
 
+def grey_of(labels):
+    return labels.with_data(np.ones(labels.shape, np.float32))
+
+
 @pytest.fixture
 def landmarks():
     """Cerebellar cortex as one block with all landmarks in front of it, axes as the image's."""
@@ -39,7 +43,7 @@ def landmarks():
     box(data, (-8, 8), (-30, -20), (0, 20), 1023)
     labels = Volume(data, AFFINE)
     stem = np.argwhere(data == 16) @ AFFINE[:3, :3].T + AFFINE[:3, 3]
-    return Landmarks(labels, np.eye(4), stem[:, 2] >= -49)
+    return Landmarks(labels, np.eye(4), stem[:, 2] >= -49, grey_of(labels))
 
 
 def millimetres(landmarks, mask):
@@ -102,7 +106,7 @@ def test_a_tilted_head_gives_the_same_region(landmarks):
     turned = resample(landmarks.labels, grid, np.linalg.inv(tilt), order=0)
     stem = np.argwhere(turned.data == 16) @ grid.affine[:3, :3].T + grid.affine[:3, 3]
     upright = stem @ np.linalg.inv(tilt)[:3, :3].T + np.linalg.inv(tilt)[:3, 3]
-    lying = Landmarks(turned, np.linalg.inv(tilt), upright[:, 2] >= -49)
+    lying = Landmarks(turned, np.linalg.inv(tilt), upright[:, 2] >= -49, grey_of(turned))
     rules = TrimByPlanes(erosion_mm=1)
     straight = trim_reference(landmarks, rules).mask
     back = resample(
@@ -126,6 +130,13 @@ def test_nothing_left_names_rule_and_setting(landmarks):
     told = r"empty after the rule 'behind .*change regions\.reference\.behind_fourth_ventricle"
     with pytest.raises(ValueError, match=told):
         trim_reference(landmarks, replace(PLANES, labels=(15,)))
+
+
+def test_labels_without_the_region_are_told_as_such(landmarks):
+    data = np.where(np.isin(landmarks.labels.data, (8, 47)), 3, landmarks.labels.data)
+    other = replace(landmarks, labels=landmarks.labels.with_data(data))
+    with pytest.raises(ValueError, match=r"none of the reference region's numbers \(8, 47\)"):
+        trim_reference(other, PLANES)
 
 
 def test_distance_recipe_keeps_away_from_neighbours_and_from_doubt(landmarks):

@@ -58,3 +58,11 @@ def test_numbers_that_are_not_freesurfers_are_left_out(take):
 def test_labels_of_another_space_or_kind_are_refused(take, labels):
     with pytest.raises(DataError, match=r"dseg\.nii\.gz: FreeSurfer's labels cover 0 %"):
         take(labels)
+
+
+def test_numbers_that_are_not_whole_are_refused(tmp_path):
+    labels = halves((17, 53))
+    half = labels.with_data((labels.data + 0.5 * (labels.data > 0)).astype(np.float32))
+    path = write_volume(tmp_path / "dseg.nii.gz", half)
+    with pytest.raises(DataError, match="labels are whole numbers"):
+        read_labels(path)

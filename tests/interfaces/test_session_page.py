@@ -72,7 +72,10 @@ def files(tmp_path):
         ),
         "regions_dseg": image("regions", (ball < 3).astype(np.int16)),
         "regions_dseg_tsv": table("regions", {"index": [1], "name": ["Putamen"]}),
-        "morph": table("morph", {"index": [1], "name": ["Putamen"], "volume-mm3": [4321.0]}),
+        "morph": table(
+            "morph",
+            {"index": [1], "name": ["Putamen"], "volume-mm3": [4321.0], "usable": [1]},
+        ),
         "tacs": table("tacs", {**frames, "Putamen": 2e4, "Cerebellum": 1e4, "Brain": 1e4}),
         "models": [Srtm()],
         "fitted_tacs": [table("fitted", {**frames, "Putamen": 2e4, "weight": 1.0})],

@@ -179,3 +179,15 @@ def test_only_absolute_paths_are_shortened(text, shown):
 def test_facts_carry_units_and_missing_values():
     shown = facts({"brain_volume_ml": 1234.56, "Scores": {"gm_dice": None}, "ok": True})
     assert shown == {"Brain volume (mL)": "1235", "Scores: GM dice": "n/a", "Ok": "yes"}
+
+
+def test_a_region_too_small_is_told_once_and_not_as_a_failed_fit(full_report):
+    rows = [{"name": "TINY", "BPND": float("nan"), "flag": "failed,nonfinite_input"}]
+    report = replace(
+        full_report,
+        regions=replace(full_report.regions, too_small=("TINY",)),
+        models=[ModelReport(model="SRTM", kinetics=rows)],
+    )
+    findings = render_session(report).split('id="findings"')[1].split("</section>")[0]
+    assert "too small for an estimate" in findings
+    assert "SRTM fit" not in findings

@@ -10,7 +10,7 @@ from pipeline.config.schema import EmbeddedAnatomy, Resources
 from workflows.anatomy import embedded
 
 MODULES: Mapping[str, ModuleType] = {"embedded": embedded}
-"""Backend to its module, with `REQUIRES` and `METHODS`."""
+"""Backend to its module, with `REQUIRES` and `methods`."""
 
 BACKENDS: Mapping[str, Any] = {"embedded": embedded.init_embedded_anatomy_wf}
 

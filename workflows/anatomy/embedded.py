@@ -13,15 +13,24 @@ from workflows._graph import SharedNode, io_node
 from workflows.anatomy.contract import AnatomyInputs, AnatomyOutputs
 
 REQUIRES: tuple[str, ...] = ()
-METHODS = (
-    "The T1w image was corrected for intensity non-uniformity (N4, SimpleITK), its brain found by "
-    "registration of the ICBM 2009c nonlinear asymmetric template and followed along its edge. "
-    "The brain was registered to that template (MNI152NLin2009cAsym) affinely by normalised "
-    "mutual information and deformably by local correlation at 2 mm (picsl-greedy), which carries "
-    "the commissures that define the anatomical axes. Shares of grey matter, "
-    "white matter and cerebrospinal fluid were estimated by a Gaussian mixture with spatially "
-    "varying means and priors of a warped atlas."
-)
+_BRAIN_METHODS = {
+    "registration": "registration of the template",
+    "deepbet": "a convolutional network (deepbet)",
+}
+
+
+def methods(options: EmbeddedAnatomy) -> str:
+    """What was done, for the page."""
+    return (
+        "The T1w image was corrected for intensity non-uniformity (N4, SimpleITK), its brain "
+        f"found by {_BRAIN_METHODS[options.brain]} and followed along its edge. "
+        "The brain was registered to the ICBM 2009c nonlinear asymmetric template "
+        "(MNI152NLin2009cAsym) affinely by normalised mutual information and deformably by local "
+        "correlation at 2 mm (picsl-greedy), which carries the commissures that define the "
+        "anatomical axes. Shares of grey matter, white matter and cerebrospinal fluid were "
+        "estimated by a Gaussian mixture with spatially varying means and priors of a warped "
+        "atlas."
+    )
 
 
 def init_embedded_anatomy_wf(
@@ -32,7 +41,10 @@ def init_embedded_anatomy_wf(
     inputnode = io_node(AnatomyInputs, "inputnode")
     outputnode = io_node(AnatomyOutputs, "outputnode")
     find_brain = SharedNode(
-        FindBrain(), name="find_brain", mem_gb=min(1.5, resources.mem_gb), n_procs=1
+        FindBrain(method=options.brain),
+        name="find_brain",
+        mem_gb=min(1.5, resources.mem_gb),
+        n_procs=1,
     )
     normalise = SharedNode(
         Normalise(), name="normalise", mem_gb=min(1.5, resources.mem_gb), n_procs=1
