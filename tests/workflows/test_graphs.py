@@ -17,7 +17,7 @@ from graph import dangling_ports
 from pipeline.bids.preflight import Plan
 from pipeline.bids.scan import ScanInputs
 from pipeline.config.load import load_settings
-from pipeline.config.schema import GivenParcellation, Resources, Settings
+from pipeline.config.schema import EmbeddedAnatomy, GivenParcellation, Resources, Settings
 from workflows._graph import port_names
 from workflows.anatomical import AnatomicalOutputs, Folders, init_anatomical_wf
 from workflows.cohort import init_cohort_wf
@@ -118,7 +118,13 @@ def test_tables_of_a_step_name_the_same_backends(step):
 def test_backend_says_what_it_needs_and_does(step, backend):
     module = step_module(step).MODULES[backend]
     assert isinstance(module.REQUIRES, tuple)
-    assert module.METHODS.endswith(".")
+    told = (
+        [module.methods(EmbeddedAnatomy(brain=brain)) for brain in ("registration", "deepbet")]
+        if step == "anatomy"
+        else [module.METHODS]
+    )
+    assert all(text.endswith(".") for text in told)
+    assert len(set(told)) == len(told)
 
 
 @pytest.mark.parametrize(("step", "backend"), BACKENDS)
