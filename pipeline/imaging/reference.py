@@ -166,11 +166,11 @@ def _planes(landmarks: Landmarks, whole: BoolArray, rules: TrimByPlanes) -> list
     x, y, z = _acpc_mm(landmarks, whole).T
 
     def behind() -> BoolArray:
-        tip_y, tip_z = _tip(_ventricle(landmarks))
+        tip_y, tip_z = _tip(_ventricle(landmarks, "behind_fourth_ventricle"))
         return keep((y < tip_y) & (z < tip_z))
 
     def beside() -> BoolArray:
-        across = _ventricle(landmarks)[:, 0]
+        across = _ventricle(landmarks, "beside_fourth_ventricle")[:, 0]
         return keep((x < across.min()) | (x > across.max()))
 
     def below() -> BoolArray:
@@ -195,6 +195,11 @@ def _distances(landmarks: Landmarks, whole: BoolArray, rules: TrimByDistance) ->
     labels, grey = landmarks.labels, landmarks.grey
     size = labels.voxel_size_mm
     other = np.isin(labels.data, rules.neighbours)
+    if not other.any():
+        raise ValueError(
+            "the labels hold none of the neighbours that the reference region is to keep away "
+            "from; set regions.reference.neighbours to numbers of this parcellation"
+        )
     return [
         _erosion(labels, whole, rules.erosion_mm),
         (
@@ -227,9 +232,9 @@ def _acpc_mm(landmarks: Landmarks, mask: BoolArray) -> FloatArray:
     return apply_affine(matrix, np.argwhere(mask).astype(float))
 
 
-def _ventricle(landmarks: Landmarks) -> FloatArray:
+def _ventricle(landmarks: Landmarks, setting: str) -> FloatArray:
     ventricle = landmarks.labels.data == _FOURTH_VENTRICLE
-    _require(ventricle, "fourth ventricle (15)", "behind_fourth_ventricle")
+    _require(ventricle, "fourth ventricle (15)", setting)
     return _acpc_mm(landmarks, largest_piece(ventricle))
 
 

@@ -9,15 +9,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from embedded_anatomy import find_anatomy
 from pipeline.core.labels import CORTEX_LABELS, sided
 from pipeline.core.transforms import rigid_matrix
 from pipeline.core.volume import Volume
-from pipeline.imaging.atlas_alignment import align_atlas
-from pipeline.imaging.bias import correct_bias
-from pipeline.imaging.brain import locate_brain, refine_brain_mask, rough_brain_mask
-from pipeline.imaging.labelling import label_brain, tissue_shares, warp_atlas
-from pipeline.imaging.normalisation import normalise
-from pipeline.io.atlas import load_atlas, load_template
 from pipeline.io.images import read_volume
 
 HEAD = Path(__file__).resolve().parents[3] / "shared" / "t1" / "head_T1w.nii.gz"
@@ -98,15 +93,8 @@ def test_nothing_depends_on_the_header(straight, tilted):
 
 def _anatomy(t1w):
     """Volumes, mL, of the tissues by name and of the structures by FreeSurfer number."""
-    template = load_template()
-    affine = locate_brain(t1w, template)
-    rough = rough_brain_mask(t1w, template, affine)
-    corrected = correct_bias(t1w, rough).image
-    brain = refine_brain_mask(corrected, rough)
-    found = normalise(corrected, brain, template, affine)
-    atlas = warp_atlas(align_atlas(load_atlas(), template), found.image2template, brain)
-    shares = tissue_shares(corrected, brain, atlas)
-    labels = label_brain(corrected, brain, atlas, shares)
+    found = find_anatomy(t1w)
+    labels, brain, shares = found.labels, found.brain, found.shares
     voxel_ml = t1w.voxel_volume_mm3 / 1e3
     counts = np.bincount(labels.data.ravel(), minlength=max(CORTEX_LABELS) + 1)
     return {

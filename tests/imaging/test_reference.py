@@ -132,6 +132,18 @@ def test_nothing_left_names_rule_and_setting(landmarks):
         trim_reference(landmarks, replace(PLANES, labels=(15,)))
 
 
+def test_the_setting_named_is_the_one_that_asks(landmarks):
+    data = np.where(landmarks.labels.data == 15, 0, landmarks.labels.data)
+    bare = replace(landmarks, labels=landmarks.labels.with_data(data))
+    with pytest.raises(ValueError, match=r"set regions\.reference\.beside_fourth_ventricle"):
+        trim_reference(bare, replace(PLANES, behind_fourth_ventricle=False))
+
+
+def test_neighbours_that_are_nowhere_are_told(landmarks):
+    with pytest.raises(ValueError, match="none of the neighbours"):
+        trim_reference(landmarks, TrimByDistance(neighbours=(7, 46)))
+
+
 def test_labels_without_the_region_are_told_as_such(landmarks):
     data = np.where(np.isin(landmarks.labels.data, (8, 47)), 3, landmarks.labels.data)
     other = replace(landmarks, labels=landmarks.labels.with_data(data))
