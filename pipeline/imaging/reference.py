@@ -195,7 +195,7 @@ def _distances(landmarks: Landmarks, whole: BoolArray, rules: TrimByDistance) ->
     labels, grey = landmarks.labels, landmarks.grey
     size = labels.voxel_size_mm
     other = np.isin(labels.data, rules.neighbours)
-    if not other.any():
+    if rules.distance_mm > 0 and not other.any():
         raise ValueError(
             "the labels hold none of the neighbours that the reference region is to keep away "
             "from; set regions.reference.neighbours to numbers of this parcellation"

@@ -16,7 +16,7 @@ from pipeline.imaging.regions import (
     region_fractions,
 )
 
-NEAR = TrimByDistance(labels=(8,), erosion_mm=2, neighbours=(), least_grey=0)
+NEAR = TrimByDistance(distance_mm=0, labels=(8,), erosion_mm=2, neighbours=(), least_grey=0)
 
 
 def anatomy_of(labels, shift, **more):
