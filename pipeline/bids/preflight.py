@@ -33,6 +33,8 @@ LabelledFindings = tuple[str, tuple[Finding, ...]]
 _GZIP_TRAILER_BYTES = 4
 _MOST_SHOWN = 5
 _FAR_APART_MM = 100.0
+_THICK_MM = 2.0
+"""Longest edge of a T1w voxel that raises no warning."""
 
 
 @dataclass(frozen=True)
@@ -284,6 +286,7 @@ class _Header:
 
     shape: tuple[int, ...] = ()
     centre_mm: tuple[float, ...] = ()
+    longest_edge_mm: float = 0.0
     findings: tuple[Finding, ...] = ()
 
 
@@ -310,7 +313,7 @@ class _Headers:
         header = self._open(image)
         shape = header.shape
         if not shape or (len(shape) >= 3 and all(n == 1 for n in shape[3:])):
-            return header.findings
+            return (*header.findings, *_thick(image, header.longest_edge_mm))
         message = f"one 3-D volume is expected, this image is {_shape_text(shape)}"
         error = Finding("error", str(image.path), None, message, "keep one volume of it")
         return (*header.findings, error)
@@ -355,7 +358,17 @@ class _Headers:
             findings.append(Finding("warning", where, None, cut_short, step))
         middle = np.append((np.array(shape[:3]) - 1) / 2, 1.0)
         centre_mm = tuple((affine @ middle)[:3].tolist()) if len(shape) >= 3 else ()
-        return _Header(shape, centre_mm, tuple(findings))
+        longest_edge_mm = float(np.linalg.norm(affine[:3, :3], axis=0).max())
+        return _Header(shape, centre_mm, longest_edge_mm, tuple(findings))
+
+
+def _thick(image: BidsFile, longest_edge_mm: float) -> tuple[Finding, ...]:
+    """Warning on voxels too long for small regions."""
+    if not longest_edge_mm > _THICK_MM:
+        return ()
+    message = f"voxels of {longest_edge_mm:.1f} mm: small regions are not to be trusted"
+    step = "use a T1w of about 1 mm, or look at every region on the page"
+    return (Finding("warning", str(image.path), None, message, step),)
 
 
 def _cut_short(path: Path, voxels: Any) -> str:

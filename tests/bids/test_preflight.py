@@ -267,6 +267,14 @@ def test_pet_and_t1w_far_apart(tree):
     assert "150 mm" in finding.message
 
 
+@pytest.mark.parametrize(("edge_mm", "told"), [(1.2, False), (5.0, True)])
+def test_thick_slices_of_a_t1w_are_told(tree, edge_mm, told):
+    tree.pet()
+    tree.image("sub-01/anat/sub-01_T1w.nii.gz", (2, 2, 2), np.diag([1.0, 1.0, edge_mm, 1.0]))
+    messages = [str(finding) for finding in survey(tree.root).findings]
+    assert any("voxels of 5.0 mm" in message for message in messages) == told
+
+
 def test_the_plan_is_blind_to_treatment(tree):
     """Group and treatment columns can change, and hold anything: the plan stays the same."""
     tree.pet("sub-01_ses-pre")
