@@ -47,6 +47,7 @@ logs/
 **/*_petref.*
 **/*_timeseries.*
 **/*_space-petref_desc-regions_dseg.*
+**/*_space-T1w_desc-reference_mask.*
 """
 """Outputs whose names the released BIDS schema does not know."""
 
