@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.interfaces.anatomy import AlignAtlas
+from pipeline.io.atlas import atlas_path, template_path
 from workflows._graph import SharedNode
 
 
@@ -21,4 +22,9 @@ class _WorkDirectoryNode(SharedNode):
 
 def atlas_node() -> Any:
     """Node whose output ``atlas`` holds FreeSurfer-numbered labels on the template's grid."""
-    return _WorkDirectoryNode(AlignAtlas(), name="align_atlas", mem_gb=1.0, n_procs=1)
+    return _WorkDirectoryNode(
+        AlignAtlas(atlas=str(atlas_path()), template=str(template_path())),
+        name="align_atlas",
+        mem_gb=1.0,
+        n_procs=1,
+    )

@@ -57,7 +57,7 @@ def acpc_alignment(template2image: Field) -> FloatArray:
 def realigned(image: Volume, brain: Volume, image2acpc_xfm: FloatArray) -> Volume:
     """The image on cubic voxels along its anatomical axes, by cubic splines, float32.
 
-    The edge of a voxel is the shortest of the image's; the box holds the brain and 30 mm around.
+    The voxels are as large as the image's; the box holds the brain and 30 mm around.
 
     Parameters
     ----------
@@ -66,7 +66,7 @@ def realigned(image: Volume, brain: Volume, image2acpc_xfm: FloatArray) -> Volum
     image2acpc_xfm : (4, 4) array
         From `acpc_alignment`.
     """
-    edge = float(image.voxel_size_mm.min())
+    edge = float(image.voxel_volume_mm3 ** (1 / 3))
     corners = apply_affine(image2acpc_xfm, bounding_corners_mm(brain))
     low, high = corners.min(axis=0) - _MARGIN_MM, corners.max(axis=0) + _MARGIN_MM
     affine = np.diag([edge, edge, edge, 1.0])

@@ -10,12 +10,14 @@ from scipy import ndimage
 
 from pipeline.core.errors import ToolError
 from pipeline.core.volume import Volume
+from pipeline.imaging.brain import bounding_box, crop
 from pipeline.imaging.itk import from_itk, to_itk
 from pipeline.imaging.warp import coarse_grid, resample, smooth_and_resample
 
 _WORKING_MM = 4.0
 _ITERATIONS = (30, 30, 20)
 _CONTROL_POINT_MM = 180.0
+_MARGIN_MM = 8.0
 WHITE_MATTER_LEVEL = 100.0
 """Intensity that the 90th percentile within the brain gets."""
 
@@ -65,19 +67,22 @@ def correct_bias(image: Volume, mask: Volume) -> BiasCorrection:
     n4 = sitk.N4BiasFieldCorrectionImageFilter()
     n4.SetMaximumNumberOfIterations(_ITERATIONS)
     n4.SetConvergenceThreshold(1e-3)
-    extent_mm = np.array(grid.shape) * grid.voxel_size_mm
+    # splines span the brain, however much of the neck or of the air the image shows
+    box = bounding_box(grid.with_data(inside), _MARGIN_MM)
+    part, part_inside = crop(small, box), crop(grid.with_data(inside.astype(np.uint8)), box)
+    extent_mm = np.array(part.shape) * part.voxel_size_mm
     n4.SetNumberOfControlPoints(
         [int(n) for n in 3 + np.maximum(1, np.round(extent_mm / _CONTROL_POINT_MM))]
     )
-    n4.Execute(to_itk(small), to_itk(grid.with_data(inside.astype(np.uint8))))
-    log_field = from_itk(n4.GetLogBiasFieldAsImage(to_itk(small))).data
+    n4.Execute(to_itk(part), to_itk(part_inside))
+    log_field = np.zeros(grid.shape, np.float32)
+    log_field[box] = from_itk(n4.GetLogBiasFieldAsImage(to_itk(part))).data
     if not np.all(np.isfinite(log_field)):
         raise ToolError("N4 returned a bias field that is not finite; check the T1w image")
     # beyond the brain splines run wild: each voxel there takes the nearest value in the brain
     nearest = ndimage.distance_transform_edt(~inside, return_distances=False, return_indices=True)
     log_field = ndimage.gaussian_filter(log_field[tuple(nearest)], 1.0)
     field = np.exp(resample(grid.with_data(log_field), image).data)
-    # what the coarse grid does not cover comes back as exp(0)
     corrected = image.data / field
     scale = WHITE_MATTER_LEVEL / np.percentile(corrected[mask.data > 0], 90)
     low, middle, high = np.percentile(np.exp(log_field[inside]), (5, 50, 95))

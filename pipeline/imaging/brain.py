@@ -165,6 +165,81 @@ def _centre_below_top(image: Volume, head: BoolArray) -> FloatArray:
     return np.asarray(points[points[:, 2] > top - _HEAD_TOP_MM].mean(axis=0))
 
 
+@dataclass(frozen=True)
+class Missing:
+    """Share of the brain that an image does not show: cut off, or zero."""
+
+    brain: float
+    """Of the whole brain, 0 to 1."""
+    lower: float
+    """Of what lies below `LOWER_BRAIN_MM` in MNI space: cerebellum, pons, temporal poles."""
+
+
+LOWER_BRAIN_MM = -30.0
+_LACKING = 0.05
+_LACKING_LOWER = 0.08
+"""Of the lower brain; the reference region lies in it. A slice of 20 mm cut off a brain takes 3 to
+9 % of it, 3.5 to 14 % of the lower brain where it is cut there; of whole brains less than 0.1 %
+are missing."""
+
+
+def missing_brain(image: Volume, template: Volume, template2image: FloatArray) -> Missing:
+    """What of a brain lies outside its image or where the image is zero.
+
+    Measured by the affine of the search: a deformation would squeeze the brain into what is there.
+
+    Parameters
+    ----------
+    image : Volume
+        T1w image, zero where it shows nothing.
+    template : Volume
+        Skull-stripped template.
+    template2image : (4, 4) array
+        From `locate_brain`.
+
+    Raises
+    ------
+    DataError
+        If more than 5 % of the brain or 8 % of the lower brain is missing.
+    """
+    grid = coarse_grid(template, _COVERAGE_MM)
+    inner = smooth_and_resample(_brain_of(template), grid).data > 0.9
+    points = apply_affine(grid.affine, np.argwhere(inner).astype(float))
+    voxels = apply_affine(np.linalg.inv(image.affine) @ template2image, points)
+    shown = ndimage.map_coordinates((image.data > 0).view(np.uint8), voxels.T, order=0) > 0
+    below = points[:, 2] < LOWER_BRAIN_MM
+    missing = Missing(float(1 - shown.mean()), float(1 - shown[below].mean()))
+    if missing.brain > _LACKING or missing.lower > _LACKING_LOWER:
+        raise DataError(
+            f"the T1w image lacks {100 * missing.brain:.0f} % of the brain"
+            f" ({100 * missing.lower:.0f} % of its lower part): cut off, or zero; use an image of"
+            " the whole brain"
+        )
+    return missing
+
+
+_COVERAGE_MM = 3.0
+
+
+def filled_holes(image: Volume) -> tuple[Volume, BoolArray]:
+    """An image whose voxels without a finite value have one, and where those were.
+
+    Small holes take the value of the nearest voxel; larger ones, as the surroundings that other
+    programs set to NaN, become zero.
+    """
+    holes = ~np.isfinite(image.data)
+    if not holes.any() or holes.all():
+        return image.with_data(np.where(holes, 0, image.data).astype(np.float32)), holes
+    pieces, _ = ndimage.label(holes)
+    small = np.bincount(pieces.ravel()) * image.voxel_volume_mm3 < _SMALL_HOLE_MM3
+    nearest = ndimage.distance_transform_edt(holes, return_distances=False, return_indices=True)
+    values = np.where(holes & ~small[pieces], 0, image.data[tuple(nearest)])
+    return image.with_data(values.astype(np.float32)), holes
+
+
+_SMALL_HOLE_MM3 = 100.0
+
+
 def rough_brain_mask(image: Volume, template: Volume, template2image: FloatArray) -> Volume:
     """Brain mask by a deformable registration of the template at 4 mm, bool.
 
@@ -320,6 +395,24 @@ def distance_mm(mask: BoolArray, size_mm: FloatArray) -> NDArray[np.float32]:
         outside, insideIsPositive=False, squaredDistance=False, useImageSpacing=True
     )
     return np.asarray(np.maximum(sitk.GetArrayFromImage(signed).T, 0), np.float32)
+
+
+def distance_to_others_mm(mask: BoolArray, size_mm: FloatArray, reach_mm: float) -> FloatArray:
+    """Distance of the centre of every true voxel to the nearest face of a false one, mm.
+
+    Zero where false, infinite beyond `reach_mm`. Squares add up axis by axis, so that the smallest
+    sum over neighbours along one axis after the other is the smallest of all.
+    """
+    squared = np.where(mask, np.inf, 0.0)
+    for axis, size in enumerate(size_mm):
+        along = np.moveaxis(squared, axis, 0)
+        before = along.copy()
+        for step in range(1, min(int(reach_mm / size + 0.5), len(along) - 1) + 1):
+            gap = ((step - 0.5) * size) ** 2
+            np.minimum(along[step:], before[:-step] + gap, out=along[step:])
+            np.minimum(along[:-step], before[step:] + gap, out=along[:-step])
+    squared[squared > reach_mm**2] = np.inf
+    return np.asarray(np.sqrt(squared))
 
 
 def largest_piece(mask: BoolArray) -> BoolArray:

@@ -149,10 +149,12 @@ def tissue_shares(t1w: Volume, brain: Volume, atlas: Volume) -> TissueShares:
     Raises
     ------
     DataError
-        If the brain is empty or the atlas does not lie on it.
+        If the brain is empty, the atlas does not lie on it, or fluid, grey and white matter are
+        not ever brighter in this order.
     """
     patch = _Patch.of(t1w, brain, atlas)
     posterior, means = patch.fit()
+    _require_contrast(means)
     grey, white, fluid = _mixed_shares(patch.values, patch.inside, posterior, means)
     return TissueShares(patch.full(grey), patch.full(white), patch.full(fluid))
 
@@ -270,10 +272,10 @@ def _fit(
     values: Float32, inside: BoolArray, log_prior: Float32, voxel_mm: FloatArray
 ) -> tuple[Float32, Float32]:
     """Posterior (C, N) and mean intensity (C, N) of every class, by expectation maximisation."""
-    posterior = _softmax(log_prior)
+    posterior = _softmax(log_prior.copy())
     means = np.empty_like(posterior)
     for _ in range(_ROUNDS):
-        log_likelihood = np.empty_like(posterior)
+        logits = log_prior.copy()
         for index, tissue in enumerate(CLASSES):
             # sulci are so narrow that hardly a voxel of theirs is pure: the ventricles teach fluid
             share = posterior[_VENTRICLES if index == _FLUID else index]
@@ -287,9 +289,9 @@ def _fit(
             if index in _FLUIDS:
                 # darker than fluid is still fluid, or a vessel or dura: never tissue
                 deviation = np.maximum(deviation, 0)
-            log_likelihood[index] = -0.5 * deviation**2 / variance - 0.5 * np.log(variance)
-        pull = _neighbours(posterior, inside)
-        posterior = _softmax(log_prior + log_likelihood + _NEIGHBOUR_WEIGHT * pull)
+            logits[index] -= 0.5 * (deviation**2 / variance + np.log(variance))
+        _add_pull(logits, posterior, inside, voxel_mm)
+        posterior = _softmax(logits)
     return posterior, means
 
 
@@ -314,27 +316,47 @@ def _local_mean(
     return np.asarray(drift)
 
 
-def _neighbours(posterior: Float32, inside: BoolArray) -> Float32:
-    """Posterior (C, N) of the six neighbours, half their sum."""
-    pull = np.empty_like(posterior)
+def _add_pull(
+    logits: Float32, posterior: Float32, inside: BoolArray, voxel_mm: FloatArray
+) -> None:
+    """Add to logits (C, N) what the six neighbours' posterior (C, N) pulls towards.
+
+    A neighbour counts by the inverse of its distance, so that a pull is as strong per millimetre
+    on every grid.
+    """
     padded = np.zeros([n + 2 for n in inside.shape], np.float32)
     grid, total = padded[1:-1, 1:-1, 1:-1], np.empty(inside.shape, np.float32)
+    middle = slice(1, -1)
     for index, share in enumerate(posterior):
         grid[inside] = share
-        np.add(padded[:-2, 1:-1, 1:-1], padded[2:, 1:-1, 1:-1], out=total)
-        for one, other in (
-            (padded[1:-1, :-2, 1:-1], padded[1:-1, 2:, 1:-1]),
-            (padded[1:-1, 1:-1, :-2], padded[1:-1, 1:-1, 2:]),
-        ):
-            total += one
-            total += other
-        pull[index] = total[inside] / 2
-    return pull
+        total[:] = 0
+        for axis, size_mm in enumerate(voxel_mm):
+            for beside in (slice(None, -2), slice(2, None)):
+                where = tuple(beside if a == axis else middle for a in range(3))
+                total += padded[where] / np.float32(size_mm)
+        logits[index] += np.float32(_NEIGHBOUR_WEIGHT / 2) * total[inside]
 
 
 def _softmax(logits: Float32) -> Float32:
-    shifted = np.exp(logits - logits.max(axis=0))
-    return np.asarray(shifted / shifted.sum(axis=0), np.float32)
+    """Shares (C, N); `logits` are used up."""
+    logits -= logits.max(axis=0)
+    np.exp(logits, out=logits)
+    logits /= logits.sum(axis=0)
+    return logits
+
+
+def _require_contrast(means: Float32) -> None:
+    """A T1w has dark fluid, grey cortex and bright white matter; means are (C, N)."""
+    fluid, cortex, white = (float(means[index].mean()) for index in (_FLUID, _CORTEX, _WHITE))
+    if not (cortex - fluid > _LEAST_STEP and white - cortex > _LEAST_STEP):
+        raise DataError(
+            "the image has not the contrast of a T1w (fluid, cortex and white matter at"
+            f" {100 * fluid:.0f}, {100 * cortex:.0f} and {100 * white:.0f} % of the bright tissue;"
+            " each should be brighter than the one before): is it another weighting?"
+        )
+
+
+_LEAST_STEP = 0.05
 
 
 def _mixed_shares(

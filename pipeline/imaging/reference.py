@@ -15,7 +15,7 @@ import numpy as np
 
 from pipeline.core.transforms import apply_affine
 from pipeline.core.volume import BoolArray, FloatArray, Volume
-from pipeline.imaging.brain import distance_mm, largest_piece
+from pipeline.imaging.brain import bounding_box, distance_to_others_mm, largest_piece
 
 CEREBELLAR_CORTEX = (8, 47)
 _FOURTH_VENTRICLE = 15
@@ -23,6 +23,7 @@ _BRAIN_STEM = 16
 _PONS = 174
 _POSTERIOR_CINGULATE = (1023, 2023)
 _RAGGED_PERCENT = 1.0
+"""What is left out at the end of a landmark, so that no single voxel sets a plane."""
 _TIP_MM = 1.5
 
 
@@ -171,7 +172,8 @@ def _planes(landmarks: Landmarks, whole: BoolArray, rules: TrimByPlanes) -> list
 
     def beside() -> BoolArray:
         across = _ventricle(landmarks, "beside_fourth_ventricle")[:, 0]
-        return keep((x < across.min()) | (x > across.max()))
+        left, right = np.percentile(across, (_RAGGED_PERCENT, 100 - _RAGGED_PERCENT))
+        return keep((x < left) | (x > right))
 
     def below() -> BoolArray:
         cingulate = np.isin(labels.data, _POSTERIOR_CINGULATE)
@@ -193,7 +195,6 @@ def _planes(landmarks: Landmarks, whole: BoolArray, rules: TrimByPlanes) -> list
 
 def _distances(landmarks: Landmarks, whole: BoolArray, rules: TrimByDistance) -> list[_Step]:
     labels, grey = landmarks.labels, landmarks.grey
-    size = labels.voxel_size_mm
     other = np.isin(labels.data, rules.neighbours)
     if rules.distance_mm > 0 and not other.any():
         raise ValueError(
@@ -205,7 +206,7 @@ def _distances(landmarks: Landmarks, whole: BoolArray, rules: TrimByDistance) ->
         (
             f"{rules.distance_mm:g} mm from its neighbours",
             "distance_mm",
-            lambda: distance_mm(~other, size) > rules.distance_mm,
+            lambda: _farther(whole, ~other, rules.distance_mm, labels),
         ),
         (
             f"{100 * rules.least_grey:g} % grey matter",
@@ -216,14 +217,20 @@ def _distances(landmarks: Landmarks, whole: BoolArray, rules: TrimByDistance) ->
 
 
 def _erosion(labels: Volume, whole: BoolArray, erosion_mm: float) -> _Step:
-    def keep() -> BoolArray:
-        size = labels.voxel_size_mm
-        # the centre of a voxel beside the border lies half a voxel inside the tissue
-        return np.asarray(distance_mm(whole, size) > erosion_mm + size.min() / 2 - 1e-3)
-
     if erosion_mm == 0:
         return "no erosion", "erosion_mm", lambda: whole
-    return f"{erosion_mm:g} mm from other tissue", "erosion_mm", keep
+    name = f"{erosion_mm:g} mm from other tissue"
+    return name, "erosion_mm", lambda: _farther(whole, whole, erosion_mm, labels)
+
+
+def _farther(whole: BoolArray, kept: BoolArray, least_mm: float, grid: Volume) -> BoolArray:
+    """Voxels of the region whose centres lie at least so far from what is not kept."""
+    box = bounding_box(grid.with_data(whole), least_mm + grid.voxel_size_mm.max())
+    far = np.zeros(whole.shape, bool)
+    # faces lie at half voxels: a hair's tolerance, or rounding would decide
+    reach_mm = least_mm - 1e-3
+    far[box] = distance_to_others_mm(kept[box], grid.voxel_size_mm, reach_mm) > reach_mm
+    return far
 
 
 def _acpc_mm(landmarks: Landmarks, mask: BoolArray) -> FloatArray:

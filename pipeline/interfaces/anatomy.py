@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,14 @@ from pipeline.core.volume import Volume
 from pipeline.imaging.acpc import acpc_alignment, realigned
 from pipeline.imaging.atlas_alignment import align_atlas
 from pipeline.imaging.bias import correct_bias
-from pipeline.imaging.brain import is_stripped, locate_brain, refine_brain_mask, rough_brain_mask
+from pipeline.imaging.brain import (
+    filled_holes,
+    is_stripped,
+    locate_brain,
+    missing_brain,
+    refine_brain_mask,
+    rough_brain_mask,
+)
 from pipeline.imaging.labelling import (
     TissueShares,
     label_brain,
@@ -29,7 +37,7 @@ from pipeline.imaging.labelling import (
     warp_atlas,
 )
 from pipeline.imaging.normalisation import normalise
-from pipeline.io.atlas import load_atlas, load_template
+from pipeline.io.atlas import load_template
 from pipeline.io.deepbet import deepbet_mask
 from pipeline.io.images import read_labels, read_volume, write_volume
 from pipeline.io.tables import read_json, write_json
@@ -56,20 +64,23 @@ class FindBrain(SimpleInterface):  # type: ignore[misc]
 
     def _run_interface(self, runtime: Any) -> Any:
         folder, template = Path(runtime.cwd), load_template()
-        t1w = read_volume(self.inputs.t1w)
-        t1w = t1w.with_data(np.nan_to_num(t1w.data, nan=0.0, posinf=0.0, neginf=0.0))
+        t1w, holes = filled_holes(read_volume(self.inputs.t1w))
         if self.inputs.method == "deepbet":
             rough = deepbet_mask(t1w)
             affine = locate_brain(t1w.with_data(np.where(rough.data, t1w.data, 0)), template)
         else:
             affine = locate_brain(t1w, template)
             rough = rough_brain_mask(t1w, template, affine)
+        missing = missing_brain(t1w, template, affine)
         corrected = correct_bias(t1w, rough)
         brain = refine_brain_mask(corrected.image, rough)
         quality = {
             "BrainVolume_mL": np.count_nonzero(brain.data) * brain.voxel_volume_mm3 / 1e3,
             "BiasFieldRange_percent": corrected.range_percent,
             "SkullStripped": is_stripped(corrected.image, brain),
+            "MissingBrain_percent": 100 * missing.brain,
+            "MissingLowerBrain_percent": 100 * missing.lower,
+            "NotFiniteInBrain_percent": 100 * float(holes[brain.data].mean()),
         }
         self._results.update(
             t1w_preproc=str(write_volume(folder / "t1w_preproc.nii.gz", corrected.image)),
@@ -154,6 +165,11 @@ class AlignAcpc(SimpleInterface):  # type: ignore[misc]
         return runtime
 
 
+class _AlignAtlasInputSpec(BaseInterfaceInputSpec):  # type: ignore[misc]
+    atlas = File(exists=True, mandatory=True, desc="labels in another generation of MNI space")
+    template = File(exists=True, mandatory=True, desc="skull-stripped T1w template")
+
+
 class _AlignAtlasOutputSpec(TraitedSpec):  # type: ignore[misc]
     atlas = File(exists=True, desc="FreeSurfer-numbered labels on the template's grid")
 
@@ -161,10 +177,10 @@ class _AlignAtlasOutputSpec(TraitedSpec):  # type: ignore[misc]
 class AlignAtlas(SimpleInterface):  # type: ignore[misc]
     """Label atlas in the space of the template."""
 
-    input_spec, output_spec = BaseInterfaceInputSpec, _AlignAtlasOutputSpec
+    input_spec, output_spec = _AlignAtlasInputSpec, _AlignAtlasOutputSpec
 
     def _run_interface(self, runtime: Any) -> Any:
-        atlas = align_atlas(load_atlas(), load_template())
+        atlas = align_atlas(read_labels(self.inputs.atlas), read_volume(self.inputs.template))
         self._results["atlas"] = str(
             write_volume(Path(runtime.cwd) / "atlas.nii.gz", atlas, np.int16)
         )
@@ -204,8 +220,40 @@ class ClassifyTissues(SimpleInterface):  # type: ignore[misc]
             quality[f"{tissue.upper()}Volume_mL"] = volume_ml
             path = write_volume(folder / f"{tissue}_probseg.nii.gz", share)
             self._results[f"{tissue}_probseg"] = str(path)
+        quality["Warnings"] = anatomy_warnings(quality)
         self._results["quality"] = str(write_json(folder / "anatomy.json", quality))
         return runtime
+
+
+def anatomy_warnings(quality: Mapping[str, Any]) -> list[str]:
+    """What in the figures of an anatomy asks for a look at its pictures."""
+    doubts = {
+        "MissingBrain_percent": (
+            "of the brain lie outside the T1w image or where it is zero",
+            0.5,
+        ),
+        "MissingLowerBrain_percent": ("of cerebellum, pons and temporal poles do so", 0.5),
+        "NotFiniteInBrain_percent": (
+            "of the brain had no finite value; neighbours gave one",
+            0.01,
+        ),
+    }
+    told = [
+        f"{quality[key]:.2g} % {what}" for key, (what, most) in doubts.items()
+        if quality[key] > most
+    ]  # fmt: skip
+    likeness, squeezed = quality["TemplateCorrelation"], quality["JacobianSmallest"]
+    if likeness < _USUAL_CORRELATION:
+        told.append(
+            f"the brain correlates with the template by {likeness:.2f} only; 0.85 is usual"
+        )
+    if squeezed < _USUAL_JACOBIAN:
+        told.append(f"the way to MNI space squeezes the brain to {squeezed:.2g} of its volume")
+    return told
+
+
+_USUAL_CORRELATION = 0.8
+_USUAL_JACOBIAN = 0.1
 
 
 class _LabelBrainInputSpec(BaseInterfaceInputSpec):  # type: ignore[misc]

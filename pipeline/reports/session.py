@@ -227,6 +227,9 @@ def _findings(report: SessionReport) -> Section:
     if small:
         told = "too small for an estimate (regions.minimum_volume_mm3), or outside the PET"
         notes.append(Note("warning", told, ", ".join(small)))
+    notes += [
+        Note("warning", text, "anatomy") for text in report.anatomy_quality.get("Warnings", ())
+    ]
     notes += _jumps(report.motion)
     text = () if notes else ("Nothing was found wrong with the data or the fits.",)
     return Section("findings", "Findings", text=text, notes=notes)
@@ -265,7 +268,11 @@ def _anatomy(report: SessionReport) -> Section | None:
     volumes = {name: f"{ml:.0f}" for name, ml in report.tissues.volumes_ml.items()}
     # measured on the images above, whichever backend made them: not a second time as its own words
     quality = facts(
-        {k: v for k, v in report.anatomy_quality.items() if not k.endswith("Volume_mL")}
+        {
+            key: value
+            for key, value in report.anatomy_quality.items()
+            if not key.endswith("Volume_mL") and key != "Warnings"
+        }
     )
     return Section("anatomy", "Anatomy", figures=figures, facts=volumes | quality)
 

@@ -5,6 +5,7 @@ can follow FreeSurfer, not how well it does on anyone: `tests/imaging/test_real_
 simulated heads look at that.
 """
 
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -25,23 +26,36 @@ pytestmark = [
     pytest.mark.skipif(not FOLDER.is_dir(), reason="no ../shared/t1 beside this"),
 ]
 
-# structure: labels, aim of Dice, and how far a run may fall short of it. Aims that are missed
-# (caudate, putamen, thalamus; by 0.01 to 0.04) are missed with every setting that was tried: the
-# atlas has one brain's shape, and FreeSurfer's borders there follow no intensity.
 STRUCTURES = {
-    "hippocampus": ((17, 53), 0.87, 0.0),
-    "accumbens": ((26, 58), 0.72, 0.01),
-    "caudate": ((11, 50), 0.86, 0.025),
-    "putamen": ((12, 51), 0.86, 0.06),
-    "thalamus": ((10, 49), 0.89, 0.035),
-    "amygdala": ((18, 54), 0.85, 0.015),
-    "brain stem": ((16,), 0.93, 0.015),
-    "cerebellar grey": ((8, 47, 172), 0.91, 0.015),
-    "cerebellar white": ((7, 46), 0.86, 0.0),
-    "cortex": ((), 0.91, 0.015),
-    "cerebral white": ((2, 41, 77, 251, 252, 253, 254, 255), 0.95, 0.015),
+    "hippocampus": ((17, 53), 0.87),
+    "accumbens": ((26, 58), 0.72),
+    "caudate": ((11, 50), 0.86),
+    "putamen": ((12, 51), 0.86),
+    "thalamus": ((10, 49), 0.89),
+    "amygdala": ((18, 54), 0.85),
+    "brain stem": ((16,), 0.93),
+    "cerebellar grey": ((8, 47, 172), 0.91),
+    "cerebellar white": ((7, 46), 0.86),
+    "cortex": ((), 0.91),
+    "cerebral white": ((2, 41, 77, 251, 252, 253, 254, 255), 0.95),
 }
-VOLUME_WITHIN = 0.085
+"""Structure to its labels and the aim of its Dice."""
+VOLUME_WITHIN = 0.08
+CASES = ("bare", "in_skull")
+MISSED = {
+    ("caudate", "bare"): 0.84,
+    ("caudate", "in_skull"): 0.84,
+    ("putamen", "bare"): 0.83,
+    ("putamen", "in_skull"): 0.825,
+    ("thalamus", "bare"): 0.858,
+    ("thalamus", "in_skull"): 0.858,
+    ("amygdala", "in_skull"): 0.84,
+    ("brain stem", "bare"): 0.922,
+    ("brain stem", "in_skull"): 0.922,
+    ("cerebral white", "in_skull"): 0.94,
+}
+"""Aims that no setting reached, and what is held instead: 0.005 below what was measured. The atlas
+has one brain's shape, and FreeSurfer's borders of these structures follow no intensity."""
 
 
 @pytest.fixture(scope="module")
@@ -121,26 +135,45 @@ def anatomy(t1w):
     return found.labels.data, found.brain.data > 0, found.stripped
 
 
-@pytest.mark.parametrize("case", ["bare", "in_skull"])
-@pytest.mark.parametrize("structure", STRUCTURES)
-def test_labels_follow_freesurfers(request, truth, case, structure):
-    numbers, aim, short = STRUCTURES[structure]
-    labels = request.getfixturevalue(case)[0]
-    ours, theirs = (np.isin(v, numbers) if numbers else v >= 1000 for v in (labels, truth))
-    dice = 2 * np.count_nonzero(ours & theirs) / (ours.sum() + theirs.sum())
-    ratio = ours.sum() / theirs.sum()
-    print(
-        f"{case:9s} {structure:17s} Dice {dice:.3f} (aim {aim})  volume {100 * ratio - 100:+.1f} %"
-    )
-    assert dice > aim - short
+def compared(request, truth, case, structure):
+    """Dice and ratio of volumes with FreeSurfer's."""
+    ours = members(request.getfixturevalue(case)[0], structure)
+    theirs = members(truth, structure)
+    return overlap(ours, theirs), ours.sum() / theirs.sum()
+
+
+def aims():
+    """Structure and case; what is missed fails for certain, or the table is out of date."""
+    for structure, case in product(STRUCTURES, CASES):
+        missed = (structure, case) in MISSED
+        marks = pytest.mark.xfail(strict=True, reason="aim missed") if missed else ()
+        yield pytest.param(structure, case, marks=marks)
+
+
+@pytest.mark.parametrize(("structure", "case"), aims())
+def test_labels_follow_freesurfers(request, truth, structure, case):
+    dice, _ = compared(request, truth, case, structure)
+    assert dice >= STRUCTURES[structure][1]
+
+
+@pytest.mark.parametrize(("structure", "case"), product(STRUCTURES, CASES))
+def test_volumes_are_freesurfers(request, truth, structure, case):
+    dice, ratio = compared(request, truth, case, structure)
+    print(f"{case:9s} {structure:17s} Dice {dice:.3f}  volume {100 * ratio - 100:+.1f} %")
     assert ratio == pytest.approx(1, abs=VOLUME_WITHIN)
+
+
+@pytest.mark.parametrize(("structure", "case"), MISSED)
+def test_missed_aims_are_not_missed_by_more(request, truth, structure, case):
+    dice, _ = compared(request, truth, case, structure)
+    assert dice >= MISSED[structure, case]
 
 
 @pytest.mark.parametrize(("case", "stripped"), [("bare", True), ("in_skull", False)])
 def test_the_brain_is_found_whole(request, truth, case, stripped):
     _, brain, taken_for_stripped = request.getfixturevalue(case)
     theirs = closed(truth > 0)
-    dice = 2 * np.count_nonzero(brain & theirs) / (brain.sum() + theirs.sum())
+    dice = overlap(brain, theirs)
     grey = (truth >= 1000) | np.isin(truth, (8, 47))
     lost = np.count_nonzero(grey & ~brain) / np.count_nonzero(grey)
     print(f"{case}: mask Dice {dice:.3f}, grey matter outside {100 * lost:.2f} %")
@@ -151,13 +184,9 @@ def test_the_brain_is_found_whole(request, truth, case, stripped):
 
 @pytest.mark.parametrize("structure", STRUCTURES)
 def test_storage_makes_no_difference(in_skull, stored_otherwise, structure):
-    numbers, *_ = STRUCTURES[structure]
-    one, other = (
-        np.isin(found[0], numbers) if numbers else found[0] >= 1000
-        for found in (in_skull, stored_otherwise)
-    )
+    one, other = (members(found[0], structure) for found in (in_skull, stored_otherwise))
     # the search for the head ends in a pose that differs by a fraction of a voxel
-    assert 2 * np.count_nonzero(one & other) / (one.sum() + other.sum()) > 0.95
+    assert overlap(one, other) > 0.95
     assert other.sum() == pytest.approx(one.sum(), rel=0.03)
 
 
@@ -185,7 +214,7 @@ def test_another_grid_makes_little_difference(head, in_skull, resampled, structu
 
 def members(labels, structure):
     """Voxels of a structure of `STRUCTURES`."""
-    numbers, *_ = STRUCTURES[structure]
+    numbers, _ = STRUCTURES[structure]
     return np.isin(labels, numbers) if numbers else labels >= 1000
 
 

@@ -7,6 +7,7 @@ import pytest
 
 from pipeline.core.transforms import rigid_matrix
 from pipeline.core.volume import Volume
+from pipeline.imaging.brain import distance_to_others_mm
 from pipeline.imaging.reference import (
     Landmarks,
     TrimByDistance,
@@ -87,6 +88,31 @@ def test_counts_tell_what_each_rule_took(landmarks):
     assert counts == sorted(counts, reverse=True)
     assert counts[-1] == found.mask.sum() > 0
     assert [name for name, _ in found.left][-1] == "2 mm from other tissue"
+
+
+def test_distances_count_from_the_faces_of_voxels_of_any_shape():
+    size_mm = np.array([1.0, 2.0, 4.0])
+    mask = np.zeros((13, 9, 7), bool)
+    mask[1:12, 1:8, 1:6] = True
+    found = distance_to_others_mm(mask, size_mm, 4.0)
+    # centres lie (n + 1/2) voxels from the faces of a block
+    depths = [np.minimum(np.arange(n) + 0.5, n - np.arange(n) - 0.5) for n in (11, 7, 5)]
+    expected = np.minimum.reduce(
+        np.meshgrid(*(d * s for d, s in zip(depths, size_mm, strict=True)), indexing="ij")
+    )
+    expected[expected > 4.0] = np.inf
+    np.testing.assert_array_equal(found[1:12, 1:8, 1:6], expected)
+    assert not found[~mask].any()
+
+
+def test_distances_are_those_of_every_pair_of_voxels():
+    size_mm = np.array([1.0, 1.5, 3.0])
+    mask = np.random.default_rng(4).random((9, 8, 5)) < 0.97
+    others = np.argwhere(~mask)
+    gaps = np.abs(np.argwhere(mask)[:, None] - others[None]) - 0.5
+    expected = np.linalg.norm(np.maximum(gaps, 0) * size_mm, axis=2).min(axis=1)
+    found = distance_to_others_mm(mask, size_mm, 20.0)
+    np.testing.assert_allclose(found[mask], expected, rtol=1e-12)
 
 
 def test_a_label_of_the_pons_goes_before_the_atlas(landmarks):

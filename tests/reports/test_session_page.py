@@ -133,6 +133,13 @@ def test_a_large_step_of_the_head_is_among_the_findings(full_report, html):
     assert "Nothing was found wrong" not in moved
 
 
+def test_doubts_about_the_anatomy_are_among_the_findings(full_report):
+    told = "2 % of the brain lie outside the T1w image or where it is zero"
+    doubtful = replace(full_report, anatomy_quality={"gm_dice": 0.8, "Warnings": [told]})
+    page = render_session(doubtful)
+    assert page.count(told) == 1
+
+
 def test_a_page_without_any_result_still_says_what_it_knows(bare_report):
     page = Elements(render_session(bare_report))
     assert "Nothing was found wrong" in " ".join(page.text)
