@@ -25,15 +25,18 @@ _COMMANDS = {
     "demo": ("pipeline.cli.demo", "run"),
     "fit": ("pipeline.cli.fit", "run"),
 }
-_THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+_THREAD_VARIABLES = (
+    "OMP_NUM_THREADS",
+    "OPENBLAS_NUM_THREADS",
+    "MKL_NUM_THREADS",
+    "ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS",
+)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command; returns the exit code."""
     # before numpy is loaded: sums in a fixed order, and cores for sessions instead of threads
-    for variable in _THREAD_VARIABLES:
-        os.environ.setdefault(variable, "1")
-    os.environ.setdefault("ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS", "1")
+    os.environ.update(dict.fromkeys(_THREAD_VARIABLES, "1"))
     from pipeline.cli.parser import build_parser, parse
 
     words = list(sys.argv[1:] if arguments is None else arguments)

@@ -61,7 +61,9 @@ def _add_run(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
     run.add_argument("--work-dir", type=Path, help="intermediate results; default OUT-work")
     run.add_argument("--n-procs", type=int, help="processes at the same time")
     run.add_argument("--mem-gb", type=float, help="memory all processes may take, GB")
-    run.add_argument("--omp-nthreads", type=int, help="threads a process may use")
+    run.add_argument(
+        "--omp-nthreads", type=int, help="threads of deepbet's network; all else takes one"
+    )
     run.add_argument(
         "--stop-on-first-crash", action="store_true", help="do not go on with other sessions"
     )

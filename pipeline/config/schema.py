@@ -315,7 +315,8 @@ class Resources(Section):
     mem_gb: float = Field(default=8, gt=0)
     """Memory all of them may take together."""
     omp_nthreads: int = Field(default=1, ge=1)
-    """Threads a process may use."""
+    """Threads that deepbet's network may use; all else takes one, whatever is said here or in the
+    environment, so that results do not depend on it."""
 
 
 class Settings(Section):

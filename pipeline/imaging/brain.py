@@ -176,7 +176,7 @@ class Missing:
 
 
 LOWER_BRAIN_MM = -30.0
-_LACKING = 0.05
+_LACKING = 0.04
 _LACKING_LOWER = 0.08
 """Of the lower brain; the reference region lies in it. A slice of 20 mm cut off a brain takes 3 to
 9 % of it, 3.5 to 14 % of the lower brain where it is cut there; of whole brains less than 0.1 %
@@ -200,7 +200,7 @@ def missing_brain(image: Volume, template: Volume, template2image: FloatArray) -
     Raises
     ------
     DataError
-        If more than 5 % of the brain or 8 % of the lower brain is missing.
+        If more than 4 % of the brain or 8 % of the lower brain is missing.
     """
     grid = coarse_grid(template, _COVERAGE_MM)
     inner = smooth_and_resample(_brain_of(template), grid).data > 0.9

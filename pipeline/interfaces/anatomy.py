@@ -48,6 +48,7 @@ from pipeline.io.warps import read_field, write_field
 class _FindBrainInputSpec(BaseInterfaceInputSpec):  # type: ignore[misc]
     t1w = File(exists=True, mandatory=True, desc="T1w image, whole head or stripped")
     method = traits.Enum("registration", "deepbet", usedefault=True, desc="what finds the brain")
+    threads = traits.Int(1, usedefault=True, nohash=True, desc="of deepbet; the mask is the same")
 
 
 class _FindBrainOutputSpec(TraitedSpec):  # type: ignore[misc]
@@ -66,7 +67,7 @@ class FindBrain(SimpleInterface):  # type: ignore[misc]
         folder, template = Path(runtime.cwd), load_template()
         t1w, holes = filled_holes(read_volume(self.inputs.t1w))
         if self.inputs.method == "deepbet":
-            rough = deepbet_mask(t1w)
+            rough = deepbet_mask(t1w, self.inputs.threads)
             affine = locate_brain(t1w.with_data(np.where(rough.data, t1w.data, 0)), template)
         else:
             affine = locate_brain(t1w, template)

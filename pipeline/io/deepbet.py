@@ -16,8 +16,8 @@ def deepbet_is_installed() -> bool:
     return find_spec("deepbet") is not None and find_spec("torch") is not None
 
 
-def deepbet_mask(t1w: Volume) -> Volume:
-    """Brain mask of a head, bool, on one thread of the processor.
+def deepbet_mask(t1w: Volume, threads: int = 1) -> Volume:
+    """Brain mask of a head, bool.
 
     The weights come with the package; nothing is fetched.
 
@@ -25,6 +25,8 @@ def deepbet_mask(t1w: Volume) -> Volume:
     ----------
     t1w : Volume
         T1w image of a head, any orientation.
+    threads : int
+        Of the processor.
 
     Raises
     ------
@@ -39,7 +41,7 @@ def deepbet_mask(t1w: Volume) -> Volume:
     import torch
     from deepbet import BrainExtraction
 
-    torch.set_num_threads(1)
+    torch.set_num_threads(threads)
     try:
         image = nib.Nifti1Image(t1w.data.astype(np.float32), t1w.affine)
         mask = BrainExtraction(no_gpu=True).run(image)[1]

@@ -46,6 +46,11 @@ def test_storage_makes_no_difference(head):
     np.testing.assert_array_equal(deepbet_mask(other).data[::-1].transpose(1, 2, 0), straight)
 
 
+def test_threads_make_no_difference(head):
+    one, two = (deepbet_mask(head.t1w, threads).data for threads in (1, 2))
+    np.testing.assert_array_equal(one, two)
+
+
 def test_an_image_of_nothing_is_refused(head):
     with pytest.raises(DataError, match="no brain"):
         deepbet_mask(head.t1w.with_data(np.zeros(head.t1w.shape, np.float32)))

@@ -40,11 +40,13 @@ def init_embedded_anatomy_wf(
     workflow = pe.Workflow(name=name)
     inputnode = io_node(AnatomyInputs, "inputnode")
     outputnode = io_node(AnatomyOutputs, "outputnode")
+    # all else takes one thread, so that no sum depends on their number
+    threads = resources.omp_nthreads if options.brain == "deepbet" else 1
     find_brain = SharedNode(
-        FindBrain(method=options.brain),
+        FindBrain(method=options.brain, threads=threads),
         name="find_brain",
         mem_gb=min(1.5, resources.mem_gb),
-        n_procs=1,
+        n_procs=min(threads, resources.n_procs),
     )
     normalise = SharedNode(
         Normalise(), name="normalise", mem_gb=min(1.5, resources.mem_gb), n_procs=1
