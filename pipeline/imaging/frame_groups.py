@@ -11,6 +11,8 @@ import numpy as np
 from pipeline.core.timing import FrameTiming
 from pipeline.core.volume import BoolArray, FloatArray
 
+_ROUNDING_S = 0.02  # frames may overlap by half of it, as rounding of the file
+
 ReferenceFrames = Literal["all", "late", "counts"]
 
 
@@ -93,7 +95,8 @@ def group_frames(counts: FloatArray, timing: FrameTiming, grouping: Grouping) ->
 
 
 def _too_long(timing: FrameTiming, first: int, last: int, grouping: Grouping) -> bool:
-    return bool(timing.end_s[last] - timing.start_s[first] > grouping.longest_group_s)
+    length_s = timing.end_s[last] - timing.start_s[first]
+    return bool(length_s > grouping.longest_group_s + _ROUNDING_S)
 
 
 def reference_groups(

@@ -132,10 +132,13 @@ class HeadMotion:
         So do frames in which the head moved, and frames whose attenuation no longer fits.
         """
         first = self._first_of_estimated()
+        counts = np.array([self.counts[self.group == self.group[f]].sum() for f in first])
+        # noise falls with the counts, what the model lacks does not: a rise is one of both
+        kinds = (self.misfit[first], self.misfit[first] / counts)
         rises = np.zeros(len(self.group), bool)
         for place, frame in enumerate(first):
-            around = np.r_[first[max(place - 2, 0) : place], first[place + 1 : place + 3]]
-            if around.size and self.misfit[frame] > _RISE * np.median(self.misfit[around]):
+            around = [p for p in range(place - 2, place + 3) if p != place and 0 <= p < len(first)]
+            if around and all(kind[place] > _RISE * np.median(kind[around]) for kind in kinds):
                 rises[(self.group == self.group[frame]) & self.estimated] = True
         return rises
 

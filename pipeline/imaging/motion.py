@@ -166,8 +166,8 @@ def _interpolated(
     centres = xfms[:, :3, :3] @ centre_mm + xfms[:, :3, 3]
     moved = np.stack([np.interp(when_s, known_s, c) for c in centres.T], axis=1)
     result[:, :3, 3] = moved - result[:, :3, :3] @ centre_mm
-    exact = np.isin(wanted_s, known_s)
-    result[exact] = xfms[np.searchsorted(known_s, wanted_s[exact])]
+    exact = np.isin(when_s, known_s)
+    result[exact] = xfms[np.searchsorted(known_s, when_s[exact])]
     return result
 
 

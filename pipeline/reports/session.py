@@ -326,7 +326,7 @@ def _motion(report: SessionReport) -> Section | None:
     shown = Shown(
         data_uri(motion_figure(motion), "svg"),
         "Head motion against the reference, at the middle of every frame, with standard errors. "
-        "Grey: frames without an estimate. Red: frames within which the head moved.",
+        "Grey: frames without an estimate. Red: motion within the frame.",
     )
     tables = [_motion_table(motion)]
     return Section("motion", "Motion", figures=[shown], facts=facts(summary), tables=tables)
