@@ -91,13 +91,13 @@ def session_results(scan: ScanInputs, bids_dir: Path, settings: Settings) -> Res
     sources = [_uri(path, bids_dir) for path in (scan.pet, scan.t1w) if path is not None]
     about: dict[str, Any] = {"Sources": sources, **_software()}
     images = {"Units": "Bq/mL", **_scan_metadata(scan)}
-    motion = {"MotionBackend": settings.motion.backend}
+    motion = {"MotionBackend": settings.motion.backend, **_FOUND_OF_CORRECTION}
     regions = {"desc": REGIONS}
     outputs = {
         "pet_preproc": _Output("pet_preproc", {}, {"SkullStripped": False, **motion, **images}),
         "petref": _Output("petref", {}, {"Description": "Duration-weighted mean", **images}),
         "motion_xfms": _Output("motion_xfm", {}, motion),
-        "confounds": _Output("confounds", {}, {**motion, **_CONFOUND_COLUMNS}),
+        "confounds": _Output("confounds", {}, _confounds_metadata(motion, settings)),
         "petref2t1w_xfm": _Output(
             "petref2t1w_xfm", {}, {"CoregistrationBackend": settings.coregistration.backend}
         ),
@@ -165,16 +165,70 @@ def _results(
     )
 
 
+# the run replaces these by what it decided and found
+_FOUND_OF_CORRECTION: dict[str, Any] = {"MotionCorrected": "n/a", "MotionCorrectionReason": "n/a"}
+_FOUND_OF_MOTION: dict[str, Any] = dict.fromkeys(
+    (
+        "MedianStep_mm",
+        "LargestStep_mm",
+        "MedianPoseError_mm",
+        "FramesEstimated",
+        "FramesMovedWithin",
+        "FramesMovedWithin_mm",
+        "FramesResidualRise",
+    ),
+    "n/a",
+)
+
+
+def _confounds_metadata(motion: Mapping[str, Any], settings: Settings) -> dict[str, Any]:
+    """Of the table of motion; frames in lists are counted from zero."""
+    options = settings.motion.model_dump(mode="json", exclude={"backend"})
+    return {**motion, "MotionSettings": options, **_FOUND_OF_MOTION, **_CONFOUND_COLUMNS}
+
+
 _CONFOUND_COLUMNS: dict[str, Any] = {
     **{f"trans_{axis}": {"Units": "mm", "Description": "Shift of the head"} for axis in "xyz"},
-    **{f"rot_{axis}": {"Units": "rad", "Description": "Turn about its centre"} for axis in "xyz"},
+    **{f"rot_{axis}": {"Units": "deg", "Description": "Turn about its centre"} for axis in "xyz"},
+    **{
+        f"{kind}_{axis}_se": {
+            "Units": unit,
+            "Description": f"Standard error of {kind}_{axis}, from residuals summed over blocks",
+        }
+        for kind, unit in (("trans", "mm"), ("rot", "deg"))
+        for axis in "xyz"
+    },
+    "pose_error": {
+        "Units": "mm",
+        "Description": "Root mean square shift of the head that the standard errors stand for",
+    },
     "framewise_displacement": {
         "Units": "mm",
-        "Description": "Mean shift of the head against the frame before",
+        "Description": "Mean shift of the points of the head against the frame before",
     },
-    "displacement": {"Units": "mm", "Description": "Mean shift of the head against petref"},
-    "corrected": {
-        "Description": "1 where the frame itself was aligned, 0 where it took another's"
+    "displacement": {
+        "Units": "mm",
+        "Description": "Mean shift of the points of the head against petref, or against the mean "
+        "pose where the run was not corrected",
+    },
+    "moved_within": {
+        "Units": "mm",
+        "Description": "Smaller of the shifts against the groups before and after: what the head "
+        "moved within the frame at least",
+    },
+    "misfit": {
+        "Description": "Mean squared residual times counts, relative to the median of the scan"
+    },
+    "counts": {"Description": "Decays in the head during the frame"},
+    "group": {"Description": "Frames of one number share a transform"},
+    "source": {
+        "Description": "Where the transform comes from",
+        "Levels": {
+            "estimated": "From the counts of the group",
+            "interpolated": "From the groups before and after",
+            "copied": "From the group next in time",
+            "none": "Motion was not looked for",
+        },
     },
 }
 

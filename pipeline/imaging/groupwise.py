@@ -1,14 +1,15 @@
 """Rigid alignment of the frames of one scan to their common mean, by least squares.
 
-Between two frames a head moves rigidly and its tracer is redistributed. Near the right pose a
-frame is, to first order in its motion c,
+Between two frames a head moves rigidly and its tracer is redistributed. At the right pose a frame
+is, but for noise,
 
-    frame(x) = g(x) mean(x) + a + b mean(x)^2 + sum_i c_i d(mean(x))/d(motion_i)
+    frame(x) = h(mean(x)) + g(x) mean(x)
 
-with g a polynomial of place of second degree. Fitting all terms at once tells the motion from the
-redistribution, which a fit to the mean alone would take for motion. Undoing c is the
-Gauss-Newton step of a separable least squares problem (Golub and Pereyra, 1973) that has the
-gains eliminated. Gradients come from the mean, so they carry little noise.
+with h a line through a few knots, which may turn the contrast of tissues round, and g a polynomial
+of place of second degree. Poses and gains are found together by Gauss-Newton steps that have the
+gains eliminated (variable projection; Golub and Pereyra, 1973); a fit to the mean alone would
+take redistribution for motion. Slopes come from what the model makes of the mean, so they carry
+little noise and have the sign that the frame has.
 """
 
 from __future__ import annotations
@@ -20,13 +21,15 @@ from scipy import ndimage
 from scipy.spatial.transform import Rotation
 
 from pipeline.core.transforms import apply_affine
-from pipeline.core.volume import BoolArray, FloatArray, Volume
+from pipeline.core.volume import BoolArray, FloatArray, IntArray, Volume
 
 _LARGEST_STEP = np.repeat([8.0, 0.12], 3)  # mm, rad; the model is good to about its smoothness
 _RIDGE = 1e-6
 _NOISE_FLOOR = 0.1
 _INSIDE_SHARE = 0.5
 _GAIN_LENGTH_MM = 50.0
+_BLOCK_MM = 20.0
+_KNOTS_PERCENT = (0, 25, 50, 75, 95, 100)
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,8 +38,13 @@ class Poses:
 
     reference2frame_xfms: FloatArray
     """(F, 4, 4), world RAS+ mm."""
+    covariance: FloatArray
+    """(F, 6, 6); of shifts, mm, and turns, rad, about the centre of the head; inf without
+    signal."""
     standard_error_mm: FloatArray
-    """(F,); root mean square shift of the head, as if voxels had independent noise; inf without
+    """(F,); root mean square shift of the head that `covariance` stands for."""
+    misfit: FloatArray
+    """(F,); mean squared residual relative to the squared mean of the frame; NaN without
     signal."""
 
 
@@ -61,6 +69,8 @@ class FrameGroup:
         F frames on one grid, finite.
     mask : (X, Y, Z) bool array
         The head on the grid of the frames; voxels on the border of the grid are left out.
+    precision : (F,) array
+        Weight of every frame in the mean that all are compared with, such as its counts.
 
     Raises
     ------
@@ -68,8 +78,9 @@ class FrameGroup:
         If no voxel of the mask is left.
     """
 
-    def __init__(self, frames: list[Volume], mask: BoolArray) -> None:
+    def __init__(self, frames: list[Volume], mask: BoolArray, precision: FloatArray) -> None:
         self._affine, self._shape = frames[0].affine, frames[0].shape
+        self._precision = precision
         self._splines = [ndimage.spline_filter(v.data, order=3, output=np.float32) for v in frames]
         self._compared = np.zeros(self._shape, bool)
         self._compared[1:-1, 1:-1, 1:-1] = mask[1:-1, 1:-1, 1:-1]
@@ -82,6 +93,7 @@ class FrameGroup:
         self.centre_mm: FloatArray = points.mean(axis=0)
         self._arms = (points - self.centre_mm).T
         self._mean_square_shift = _mean_square_shift(self._arms)
+        self._blocks = _blocks(self._arms)
 
     def align(self, xfms: FloatArray, steps: int, tolerance_mm: float) -> Poses:
         """Best poses near a start.
@@ -100,46 +112,65 @@ class FrameGroup:
         Poses
             Frames without signal in the head stay where they were.
         """
-        errors = np.full(len(xfms), np.inf)
         for _ in range(steps):
-            change, errors = self._step(xfms)
+            fits = self._fitted(xfms)
+            change = np.array([np.zeros(6) if fit is None else fit.undoing for fit in fits])
             xfms = xfms @ _small_motions(change, self.centre_mm)
             if np.abs(change * np.repeat([1.0, 70.0], 3)).max() < tolerance_mm:
                 break
-        return Poses(xfms, errors)
+        return self._judged(xfms)
 
-    def _step(self, xfms: FloatArray) -> tuple[FloatArray, FloatArray]:
-        """Motions (F, 6) that undo what is left, and standard errors (F,), mm."""
+    def _fitted(self, xfms: FloatArray) -> list[_Fit | None]:
+        """The model at given poses and the motions that improve it; None for no head."""
         sampled, seen = self._samples(xfms)
         level = sampled[:, self._is_compared].mean(axis=1, dtype=np.float64)
         good = (level > 0) & (seen.mean(axis=1) > _INSIDE_SHARE)
-        change, errors = np.zeros((len(xfms), 6)), np.full(len(xfms), np.inf)
-        if not good.any():
-            return change, errors
-        mean = _weighted_mean(sampled[good], level[good], self._is_compared)
-        design = self._design(mean)
+        precision = np.where(good, self._precision, 0.0)
+        if not precision.any():
+            return [None] * len(xfms)
+        # a frame of n counts is level times the mean, with a variance of level^2 / n
+        share = np.divide(precision, level, out=np.zeros(len(level)), where=precision > 0)
+        mean = np.einsum("f,fn->n", share, sampled) / precision.sum()
         # frames may look past the end of the scanner: only what all of them saw is compared
-        relative = mean[self._is_compared] / mean[self._is_compared].mean()
-        weight = seen[good].all(axis=0) / np.maximum(relative, _NOISE_FLOOR)
-        frames = sampled[good][:, self._is_compared].astype(np.float64)
-        weighted = design * weight
-        normal = np.einsum("pn,qn->pq", weighted, design)
-        right = np.einsum("pn,fn->pf", weighted, frames)
+        weight = seen[good].all(axis=0) / np.maximum(mean[self._is_compared], _NOISE_FLOOR)
+        gains = _Gains.of(self._gains(mean), self._is_compared, weight)
+        return [
+            self._fit(gains, sampled[f].astype(np.float64)) if good[f] else None
+            for f in range(len(xfms))
+        ]
+
+    def _fit(self, gains: _Gains, frame: FloatArray) -> _Fit:
+        """Motion of one frame (S,) against what the gains make of the mean."""
+        data = frame[self._is_compared]
+        coefficients = gains.fitted(data)
+        slopes = self._slopes(coefficients @ gains.sampled)
+        motions = np.concatenate([slopes, np.cross(self._arms, slopes, axis=0)])
+        # what the gains can do as well is not evidence of motion
+        motions -= np.stack([gains.fitted(m) for m in motions]) @ gains.columns
+        weighted = motions * gains.weight
+        normal = np.einsum("pn,qn->pq", weighted, motions)
         scale = np.sqrt(np.diag(normal)) + np.finfo(float).tiny
-        normal = normal / np.outer(scale, scale) + _RIDGE * np.eye(len(scale))
-        inverse = np.linalg.inv(normal)
-        fitted = (inverse @ (right / scale[:, None])) / scale[:, None]
-        left = np.einsum("n,fn,fn->f", weight, frames, frames) - (fitted * right).sum(axis=0)
-        gain = fitted[6]
-        variance = np.maximum(left, 0) / max(np.count_nonzero(weight) - len(scale), 1)
-        covariance = inverse[:6, :6] / np.outer(scale[:6], scale[:6])
-        spread = np.sqrt(np.trace(covariance @ self._mean_square_shift))
-        moved = gain > 0
-        where = np.flatnonzero(good)[moved]
-        steps = -fitted[:6, moved] / gain[moved]
-        change[where] = np.clip(steps.T, -_LARGEST_STEP, _LARGEST_STEP)
-        errors[where] = np.sqrt(variance[moved]) * spread / gain[moved]
-        return change, errors
+        normal = normal / np.outer(scale, scale) + _RIDGE * np.eye(6)
+        influence = np.linalg.inv(normal) / np.outer(scale, scale) @ weighted
+        residual = data - coefficients @ gains.columns
+        motion = influence @ residual
+        return _Fit(motion, influence, residual - motion @ motions, gains.weight, data.mean())
+
+    def _judged(self, xfms: FloatArray) -> Poses:
+        """Poses with their errors, from the residuals of the fit.
+
+        Noise of reconstructed images is correlated, and a model of the redistribution leaves
+        some of it: sums over blocks of the head, several times as wide as either, are taken as
+        independent (Liang and Zeger, 1986), not voxels.
+        """
+        covariance = np.full((len(xfms), 6, 6), np.inf)
+        errors, misfit = np.full(len(xfms), np.inf), np.full(len(xfms), np.nan)
+        for f, fit in enumerate(self._fitted(xfms)):
+            if fit is not None:
+                covariance[f] = fit.covariance(self._blocks)
+                errors[f] = np.sqrt(np.trace(covariance[f] @ self._mean_square_shift))
+                misfit[f] = fit.misfit
+        return Poses(xfms, covariance, errors, misfit)
 
     def _samples(self, xfms: FloatArray) -> tuple[FloatArray, BoolArray]:
         """Values (F, S) of the frames at the sampled points, and which compared ones they saw."""
@@ -156,35 +187,94 @@ class FrameGroup:
             seen[f] = ((at > -0.5) & (at < last)).all(axis=0)
         return values, seen
 
-    def _design(self, mean: FloatArray) -> FloatArray:
-        """Columns of the model at the compared points, (P, N): six motions, then the gains."""
+    def _gains(self, mean: FloatArray) -> FloatArray:
+        """Columns of the redistribution at the sampled points, (Q, S), unitless."""
+        inside = mean[self._is_compared]
+        knots = np.unique(np.percentile(inside, _KNOTS_PERCENT))
+        steps = [np.interp(mean, knots, hat) for hat in np.eye(len(knots))]
+        points = apply_affine(self._affine, self._index) - self.centre_mm
+        x, y, z = points.T / _GAIN_LENGTH_MM
+        places = [x, y, z, x * x, y * y, z * z, x * y, x * z, y * z]
+        return np.stack([*steps, *(place * mean for place in places)])
+
+    def _slopes(self, values: FloatArray) -> FloatArray:
+        """Gradient of an image (S,) at the compared points, (3, N), per mm."""
         image = np.zeros(self._shape)
-        image[self._sampled] = mean
+        image[self._sampled] = values
         slopes = np.stack(
             [
                 (np.roll(image, -1, axis) - np.roll(image, 1, axis))[self._compared] / 2
                 for axis in range(3)
             ]
         )
-        gradient = np.linalg.inv(self._affine[:3, :3]).T @ slopes
-        x, y, z = self._arms / _GAIN_LENGTH_MM
-        here = image[self._compared]
-        gains = [np.ones_like(x), x, y, z, x * x, y * y, z * z, x * y, x * z, y * z]
-        other = [np.full_like(here, here.mean()), here**2 / here.mean()]
-        turning = np.cross(self._arms, gradient, axis=0)
-        return np.concatenate([gradient, turning, np.stack(gains) * here, np.stack(other)])
+        return np.asarray(np.linalg.inv(self._affine[:3, :3]).T @ slopes)
 
 
-def _weighted_mean(values: FloatArray, level: FloatArray, compared: BoolArray) -> FloatArray:
-    """Estimate of the common image (S,) where frame f is level[f] times it, plus noise.
+@dataclass(frozen=True, eq=False)
+class _Gains:
+    """Redistribution of the mean: weighted least squares by shared columns."""
 
-    The noise of a frame is what differs from the plain mean; weights follow Gauss-Markov.
-    """
-    rough = values.sum(axis=0, dtype=np.float64) / level.sum()
-    differs = values[:, compared] - level[:, None] * rough[compared]
-    variance = np.einsum("fn,fn->f", differs, differs) / differs.shape[1] + level**2 * 1e-6
-    weight = level / variance
-    return np.asarray(np.einsum("f,fn->n", weight, values) / (weight @ level))
+    sampled: FloatArray
+    """(Q, S); with neighbours, for slopes."""
+    columns: FloatArray
+    """(Q, N); at the compared points."""
+    weight: FloatArray
+    """(N,)."""
+    inverse: FloatArray
+    """(Q, N); from data to coefficients."""
+
+    @classmethod
+    def of(cls, sampled: FloatArray, compared: BoolArray, weight: FloatArray) -> _Gains:
+        columns = sampled[:, compared]
+        weighted = columns * weight
+        normal = np.einsum("pn,qn->pq", weighted, columns)
+        scale = np.sqrt(np.diag(normal)) + np.finfo(float).tiny
+        normal = normal / np.outer(scale, scale) + _RIDGE * np.eye(len(scale))
+        inverse = np.linalg.inv(normal) / np.outer(scale, scale) @ weighted
+        return cls(sampled, columns, weight, inverse)
+
+    def fitted(self, data: FloatArray) -> FloatArray:
+        """Coefficients (Q,) of data (N,)."""
+        return self.inverse @ data
+
+
+@dataclass(frozen=True, eq=False)
+class _Fit:
+    """Motion of one frame at one pose."""
+
+    motion: FloatArray
+    """(6,); shifts, mm, and turns, rad."""
+    influence: FloatArray
+    """(6, N); what a unit of residual at a point adds to it."""
+    residual: FloatArray
+    """(N,)."""
+    weight: FloatArray
+    """(N,)."""
+    level: float
+    """Mean of the frame."""
+
+    @property
+    def undoing(self) -> FloatArray:
+        """The motion that takes it away, (6,), no further than the model is good."""
+        return np.clip(-self.motion, -_LARGEST_STEP, _LARGEST_STEP)
+
+    @property
+    def misfit(self) -> float:
+        """Mean squared residual relative to the squared mean of the frame."""
+        return float(self.weight @ self.residual**2 / self.weight.sum() / self.level**2)
+
+    def covariance(self, blocks: IntArray) -> FloatArray:
+        """Of the motion, (6, 6), with blocks (N,) of points as independent."""
+        count = int(blocks.max()) + 1
+        parts = self.influence * self.residual
+        sums = np.stack([np.bincount(blocks, part, count) for part in parts])
+        return np.asarray(sums @ sums.T * (count / max(count - 6, 1)))
+
+
+def _blocks(arms_mm: FloatArray) -> IntArray:
+    """Number of the cube of `_BLOCK_MM` that every point (3, N) lies in, (N,)."""
+    cube = np.floor(arms_mm / _BLOCK_MM).astype(int)
+    return np.asarray(np.unique(cube, axis=1, return_inverse=True)[1]).ravel()
 
 
 def _mean_square_shift(arms_mm: FloatArray) -> FloatArray:

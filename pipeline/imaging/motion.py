@@ -1,123 +1,174 @@
-"""Head motion of a dynamic scan, frame by frame."""
+"""Where the head was in every frame of a dynamic scan."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
-from itertools import pairwise
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 from scipy import ndimage
+from scipy.spatial.transform import Rotation, Slerp
 
 from pipeline.core.timing import FrameTiming
-from pipeline.core.transforms import apply_affine, displacement_mm, rigid_parameters
+from pipeline.core.transforms import apply_affine
 from pipeline.core.volume import BoolArray, FloatArray, Volume
-from pipeline.imaging.groupwise import FrameGroup, recentred
+from pipeline.imaging.frame_groups import (
+    Grouping,
+    ReferenceFrames,
+    decays,
+    group_frames,
+    reference_groups,
+)
+from pipeline.imaging.groupwise import FrameGroup, Poses, recentred
+from pipeline.imaging.head_motion import HeadMotion, Source
 from pipeline.imaging.resampling import coarsen, smooth
 
 _REGISTRATION_VOXEL_MM = 4.0
 _HEAD_SHARE = 0.2
 _MASK_FWHM_MM = 6.0
 _ROUGH_FWHM_MM, _ROUGH_VOXEL_MM, _ROUGH_STEPS, _ROUGH_TOLERANCE_MM = 12.0, 8.0, 15, 0.1
-_FINE_STEPS, _TOLERANCE_MM = 8, 0.02
-_LARGEST_ERROR_MM = 0.5  # noise is correlated: the true error is four to five times as large
+_FINE_STEPS, _TOLERANCE_MM = 15, 0.02
 
 
-@dataclass(frozen=True, eq=False)
-class HeadMotion:
-    """Where the head was in every frame."""
+@dataclass(frozen=True, kw_only=True)
+class MotionSearch:
+    """How the head is looked for."""
 
-    frame2petref_xfms: FloatArray
-    """(F, 4, 4); world points of a frame to the same place in the reference."""
-    estimated: BoolArray
-    """(F,); False where a frame took the transform of another."""
-    head_points_mm: FloatArray
-    """(N, 3) world points of the reference inside the head."""
-
-    def framewise_displacement_mm(self) -> FloatArray:
-        """Mean shift of the head against the frame before, (F,), mm; 0 for the first."""
-        xfms = self.frame2petref_xfms
-        steps = [displacement_mm(a, b, self.head_points_mm).mean() for a, b in pairwise(xfms)]
-        return np.array([0.0, *steps])
-
-    def displacement_mm(self) -> FloatArray:
-        """Mean shift of the head against the reference, (F,), mm."""
-        return np.array(
-            [
-                displacement_mm(x, np.eye(4), self.head_points_mm).mean()
-                for x in self.frame2petref_xfms
-            ]
-        )
-
-    def parameters(self) -> FloatArray:
-        """Translations, mm, then rotations, rad, about the centre of the head, (F, 6)."""
-        centre = self.head_points_mm.mean(axis=0)
-        return np.array(
-            [np.concatenate(rigid_parameters(x, centre)) for x in self.frame2petref_xfms]
-        )
+    grouping: Grouping = field(default_factory=Grouping)
+    smoothing_fwhm_mm: float = 2.0
+    """Gaussian smoothing before the estimation, FWHM; 0 for none."""
+    reference: ReferenceFrames = "all"
+    """Groups that make the mean all are aligned to."""
+    largest_error_mm: float = 1.0
+    """A group whose pose has a larger standard error is not estimated."""
 
 
 def estimate_motion(
     frame: Callable[[int], Volume],
     timing: FrameTiming,
-    first_frame_s: float,
-    smoothing_fwhm_mm: float,
+    decay_constant_per_s: float,
+    search: MotionSearch,
 ) -> HeadMotion:
     """Rigid transform of every frame to the mean of the scan.
 
-    Frames are smoothed and coarsened for the estimation, then aligned to their common mean: first
-    roughly, at low resolution and one after the other, then all together. The reference lies at
-    the duration-weighted mean pose, so that correction moves the frames as little as it can.
+    Frames are coarsened, joined to groups that hold enough counts, and smoothed. Groups are then
+    aligned to their common mean: first roughly, at low resolution, then closely; the mean is made
+    anew from the aligned groups at every step. The reference lies at the duration-weighted mean
+    pose, so that correction moves the frames as little as it can.
 
     Parameters
     ----------
     frame : callable
-        Frame number to its volume, in any activity unit. Called once per frame.
+        Frame number to its volume, Bq/mL, decay-corrected to injection. Called once per frame.
     timing : FrameTiming
         The F frames.
-    first_frame_s : float
-        Frames with an earlier middle take the transform of the first later one.
-    smoothing_fwhm_mm : float
-        Gaussian smoothing before the estimation, FWHM; 0 for none.
+    decay_constant_per_s : float
+        Of the radionuclide, for the counts; zero if it is not known.
+    search : MotionSearch
+        Groups, reference and limits.
 
     Returns
     -------
     HeadMotion
-        A frame that shows no head, or too little of one to place it, takes the transform of the
-        frame next in time and is marked as not estimated.
+        A group with too few counts, without a head or too uncertain a pose gets one between those
+        of its neighbours in time; frames before the first and after the last estimate take that.
 
     Raises
     ------
     ValueError
         If no frame is late enough, or none shows a head.
     """
-    late = np.flatnonzero(timing.mid_s >= first_frame_s)
-    if late.size == 0:
-        raise ValueError(
-            f"no frame has its middle at or after {first_frame_s:g} s; the last one is at"
-            f" {timing.mid_s[-1]:g} s: lower the start of motion estimation or switch it off"
-        )
-    frames = [_prepared(frame(i), smoothing_fwhm_mm) for i in late.tolist()]
-    lit = np.array([bool(v.data.any()) for v in frames])
-    if not lit.any():
+    frames, averaged_mm = _read(frame, len(timing))
+    whole = _mean(frames, timing.duration_s)
+    if not whole.data.any():
         raise ValueError("no frame shows a head: all are empty")
-    weights = timing.duration_s[late] * lit
-    mean = _mean(frames, weights)
-    mask = head_mask(smooth(mean, _MASK_FWHM_MM))
-    rough = _roughly_aligned(frames, mask)
-    group = FrameGroup(frames, mask)
-    poses = group.align(rough, _FINE_STEPS, _TOLERANCE_MM)
-    placed = lit & (poses.standard_error_mm < _LARGEST_ERROR_MM)
+    mask = head_mask(smooth(whole, _MASK_FWHM_MM))
+    inside_bq = [v.data[mask].sum(dtype=np.float64) * v.voxel_volume_mm3 / 1000 for v in frames]
+    counts = decays(np.array(inside_bq), timing, decay_constant_per_s)
+    groups = group_frames(counts, timing, search.grouping)
+    fwhm_mm = np.sqrt(np.maximum(search.smoothing_fwhm_mm**2 - averaged_mm**2, 0))
+    joined = [smooth(_mean(frames[g], timing.duration_s[g]), fwhm_mm) for g in groups]
+    of_group = np.array([counts[g].sum() for g in groups])
+    precision = of_group * reference_groups(search.reference, groups, counts, timing)
+    rough = _roughly_aligned(joined, mask, precision)
+    poses = FrameGroup(joined, mask, precision).align(rough, _FINE_STEPS, _TOLERANCE_MM)
+    enough = of_group >= search.grouping.minimum_counts
+    placed = enough & (poses.standard_error_mm < search.largest_error_mm)
     if not placed.any():
         raise ValueError("no frame shows a head clearly enough to place it")
-    xfms = recentred(
-        poses.reference2frame_xfms[placed], timing.duration_s[late[placed]], group.centre_mm
+    points = apply_affine(whole.affine, np.argwhere(mask).astype(float))
+    return _by_frame(poses, placed, groups, _Counted(timing, counts), points)
+
+
+@dataclass(frozen=True, eq=False)
+class _Counted:
+    """The frames and their decays."""
+
+    timing: FrameTiming
+    counts: FloatArray
+
+    def middle_s(self, group: slice) -> float:
+        return float(self.timing.start_s[group.start] + self.timing.end_s[group.stop - 1]) / 2
+
+
+def _by_frame(
+    poses: Poses,
+    placed: BoolArray,
+    groups: Sequence[slice],
+    frames: _Counted,
+    head_points_mm: FloatArray,
+) -> HeadMotion:
+    """What is known of groups, for every frame; what is not, from the neighbours in time."""
+    centre_mm = head_points_mm.mean(axis=0)
+    length_s = np.array([frames.timing.duration_s[g].sum() for g in groups])
+    xfms = recentred(poses.reference2frame_xfms[placed], length_s[placed], centre_mm)
+    middle_s = np.array([frames.middle_s(g) for g in groups])
+    known_s = middle_s[placed]
+    between = _interpolated(np.linalg.inv(xfms), known_s, middle_s, centre_mm)
+    inside = (middle_s > known_s[0]) & (middle_s < known_s[-1])
+    scaled = np.where(placed, poses.misfit * [frames.counts[g].sum() for g in groups], np.nan)
+    scaled /= np.nanmedian(scaled)
+    # frames before the first group take the pose of the first that has one
+    first = int(np.flatnonzero(placed)[0])
+    group = np.full(len(frames.timing), first)
+    source = np.full(group.shape, Source.COPIED, object)
+    for number, members in enumerate(groups):
+        group[members] = number
+        source[members] = Source.INTERPOLATED if inside[number] else Source.COPIED
+        if placed[number]:
+            source[members] = Source.ESTIMATED
+    estimated = (source == Source.ESTIMATED)[:, None]
+    variance = np.diagonal(poses.covariance, axis1=1, axis2=2)[group]
+    return HeadMotion(
+        between[group],
+        head_points_mm,
+        group,
+        tuple(source),
+        frames.counts,
+        np.where(estimated, np.sqrt(variance), np.nan),
+        np.where(estimated[:, 0], poses.standard_error_mm[group], np.nan),
+        np.where(estimated[:, 0], scaled[group], np.nan),
     )
-    estimated = np.zeros(len(timing), bool)
-    estimated[late[placed]] = True
-    nearest = np.abs(timing.mid_s[:, None] - timing.mid_s[estimated]).argmin(axis=1)
-    points = apply_affine(mean.affine, np.argwhere(mask).astype(float))
-    return HeadMotion(np.linalg.inv(xfms)[nearest], estimated, points)
+
+
+def _interpolated(
+    xfms: FloatArray, known_s: FloatArray, wanted_s: FloatArray, centre_mm: FloatArray
+) -> FloatArray:
+    """Poses (W, 4, 4) between known ones in time; beyond the first and the last, those.
+
+    The centre of the head goes straight, and the head turns about one axis.
+    """
+    if len(known_s) == 1:
+        return np.tile(xfms, (len(wanted_s), 1, 1))
+    when_s = np.clip(wanted_s, known_s[0], known_s[-1])
+    result = np.tile(np.eye(4), (len(wanted_s), 1, 1))
+    result[:, :3, :3] = Slerp(known_s, Rotation.from_matrix(xfms[:, :3, :3]))(when_s).as_matrix()
+    centres = xfms[:, :3, :3] @ centre_mm + xfms[:, :3, 3]
+    moved = np.stack([np.interp(when_s, known_s, c) for c in centres.T], axis=1)
+    result[:, :3, 3] = moved - result[:, :3, :3] @ centre_mm
+    exact = np.isin(when_s, known_s)
+    result[exact] = xfms[np.searchsorted(known_s, when_s[exact])]
+    return result
 
 
 def head_mask(volume: Volume) -> BoolArray:
@@ -133,14 +184,18 @@ def head_mask(volume: Volume) -> BoolArray:
     return np.asarray(ndimage.binary_fill_holes(ndimage.binary_dilation(largest)))
 
 
-def _prepared(volume: Volume, fwhm_mm: float) -> Volume:
-    """The frame for estimation: finite, coarse, of the smoothness asked for."""
-    coarse = coarsen(volume, _REGISTRATION_VOXEL_MM)
-    finite = np.nan_to_num(coarse.data, nan=0.0, posinf=0.0, neginf=0.0)
-    averaged = coarse.voxel_size_mm > volume.voxel_size_mm * 1.01
-    # block means have smoothed already; a box of width w has the variance w^2 / 12
-    done = np.where(averaged, coarse.voxel_size_mm, 0.0) * np.sqrt(8 * np.log(2) / 12)
-    return smooth(coarse.with_data(finite), np.sqrt(np.maximum(fwhm_mm**2 - done**2, 0)))
+def _read(frame: Callable[[int], Volume], count: int) -> tuple[list[Volume], FloatArray]:
+    """Frames for estimation, finite and coarse, and the FWHM their averaging amounts to, (3,)."""
+    frames, fwhm_mm = [], np.zeros(3)
+    for i in range(count):
+        fine = frame(i)
+        coarse = coarsen(fine, _REGISTRATION_VOXEL_MM)
+        finite = np.nan_to_num(coarse.data, nan=0.0, posinf=0.0, neginf=0.0)
+        frames.append(coarse.with_data(finite.astype(np.float32)))
+        averaged = coarse.voxel_size_mm > fine.voxel_size_mm * 1.01
+        # a box of width w has the variance w^2 / 12
+        fwhm_mm = np.where(averaged, coarse.voxel_size_mm, 0.0) * np.sqrt(8 * np.log(2) / 12)
+    return frames, fwhm_mm
 
 
 def _mean(frames: list[Volume], weights: FloatArray) -> Volume:
@@ -150,10 +205,10 @@ def _mean(frames: list[Volume], weights: FloatArray) -> Volume:
     return frames[0].with_data((total / weights.sum()).astype(np.float32))
 
 
-def _roughly_aligned(frames: list[Volume], mask: BoolArray) -> FloatArray:
+def _roughly_aligned(frames: list[Volume], mask: BoolArray, precision: FloatArray) -> FloatArray:
     """Transforms (F, 4, 4) from the reference to the frames, good to a few millimetres."""
     coarse = [coarsen(smooth(v, _ROUGH_FWHM_MM), _ROUGH_VOXEL_MM) for v in frames]
     share = coarsen(frames[0].with_data(mask.astype(np.float32)), _ROUGH_VOXEL_MM)
-    group = FrameGroup(coarse, share.data > 0.5)
+    group = FrameGroup(coarse, share.data > 0.5, precision)
     still = np.tile(np.eye(4), (len(frames), 1, 1))
     return group.align(still, _ROUGH_STEPS, _ROUGH_TOLERANCE_MM).reference2frame_xfms

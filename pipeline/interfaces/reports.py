@@ -57,6 +57,7 @@ class _SessionPageInputSpec(BaseInterfaceInputSpec):  # type: ignore[misc]
     petref2t1w_xfm = File(exists=True, desc="ITK transform from-petref_to-T1w")
     coregistration_quality = File(exists=True, desc="scores of the alignment, JSON")
     confounds = File(exists=True, desc="head motion, a row per frame")
+    motion_quality = File(exists=True, desc="what was decided and found about it, JSON")
     regions_dseg = File(exists=True, desc="regions on the PET grid")
     regions_dseg_tsv = File(exists=True, desc="their numbers and names")
     morph = File(exists=True, desc="their volumes")
@@ -169,12 +170,18 @@ def _read_motion(given: Mapping[str, Any]) -> Motion | None:
     if "confounds" not in given:
         return None
     table = read_table(given["confounds"])
+    errors = table[[f"{kind}_{axis}_se" for kind in ("trans", "rot") for axis in "xyz"]]
+    errors = errors.to_numpy(float)
     return Motion(
         timing=_timing(table),
         translation_mm=table[["trans_x", "trans_y", "trans_z"]].to_numpy(float),
-        rotation_rad=table[["rot_x", "rot_y", "rot_z"]].to_numpy(float),
+        rotation_rad=np.deg2rad(table[["rot_x", "rot_y", "rot_z"]].to_numpy(float)),
         displacement_mm=table["framewise_displacement"].to_numpy(float),
-        corrected=table["corrected"].to_numpy(bool),
+        standard_error=np.hstack([errors[:, :3], np.deg2rad(errors[:, 3:])]),
+        group=table["group"].to_numpy(int),
+        source=table["source"].tolist(),
+        counts=table["counts"].to_numpy(float),
+        quality=read_json(given["motion_quality"]) if "motion_quality" in given else {},
     )
 
 

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from pipeline.core.timing import FrameTiming
-from pipeline.core.volume import BoolArray, FloatArray
+from pipeline.core.volume import BoolArray, FloatArray, IntArray
 from pipeline.reports.overlays import WIDTH_IN
 from pipeline.reports.style import BLUE, CYCLE, INK, MUTED, SYMBOLS, VERMILLION, styled
 
@@ -29,8 +30,27 @@ class Motion:
     """(F, 3), about x, y and z."""
     displacement_mm: FloatArray
     """Framewise displacement, (F,); NaN for the first frame."""
-    corrected: BoolArray
-    """Whether a frame has a transform of its own, (F,)."""
+    standard_error: FloatArray
+    """(F, 6), mm and rad; NaN where a frame has no estimate of its own."""
+    group: IntArray
+    """(F,); frames of one number share a transform."""
+    source: Sequence[str]
+    """Of every frame's transform: estimated, interpolated, copied or none."""
+    counts: FloatArray
+    """Decays in the head, (F,)."""
+    quality: Mapping[str, Any] = field(default_factory=dict)
+    """What was decided and found: keys as in the sidecar of the table of motion."""
+
+    @property
+    def estimated(self) -> BoolArray:
+        """Frames with an estimate of their own or of their group, (F,)."""
+        return np.array([source == "estimated" for source in self.source])
+
+    @property
+    def moved_within(self) -> Mapping[int, float]:
+        """Frame to how far the head moved within it at least, mm."""
+        frames = self.quality.get("FramesMovedWithin", ())
+        return dict(zip(frames, self.quality.get("FramesMovedWithin_mm", ()), strict=True))
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,16 +68,22 @@ class Curves:
 
 @styled
 def motion_figure(motion: Motion) -> Figure:
-    """Translations, rotations and framewise displacement over time."""
+    """Translations and rotations with their standard errors, and displacement, over time."""
     figure = Figure(figsize=(WIDTH_IN, 5.6), layout="constrained")
     axes = figure.subplots(3, 1, sharex=True)
+    none = np.full((len(motion.timing), 1), np.nan)
     panels = (
-        (motion.translation_mm, "Translation (mm)", 1.0),
-        (np.rad2deg(motion.rotation_rad), "Rotation (degrees)", 1.0),
-        (motion.displacement_mm[:, None], "Framewise displacement (mm)", 1.0),
+        (motion.translation_mm, motion.standard_error[:, :3], "Translation (mm)", 1.0),
+        (
+            np.rad2deg(motion.rotation_rad),
+            np.rad2deg(motion.standard_error[:, 3:]),
+            "Rotation (degrees)",
+            1.0,
+        ),
+        (motion.displacement_mm[:, None], none, "Framewise displacement (mm)", 1.0),
     )
-    for ax, (values, title, least) in zip(axes, panels, strict=True):
-        _shade_uncorrected(ax, motion)
+    for ax, (values, errors, title, least) in zip(axes, panels, strict=True):
+        _shade_frames(ax, motion)
         for column in range(values.shape[1]):
             name, colour = ("xyz"[column], CYCLE[column]) if values.shape[1] == 3 else ("", INK)
             ax.plot(
@@ -69,6 +95,11 @@ def motion_figure(motion: Motion) -> Figure:
                 linewidth=1.2,
                 label=name,
             )
+            low, high = (
+                values[:, column] - errors[:, column],
+                values[:, column] + errors[:, column],
+            )
+            ax.vlines(motion.timing.mid_min, low, high, color=colour, linewidth=0.9)
         ax.set_title(title)
         _at_least(ax, -least if values.shape[1] == 3 else 0.0, least)
         if values.shape[1] == 3:
@@ -135,11 +166,14 @@ def _write_estimate(ax: Axes, parameter: str, estimate: float) -> None:
     ax.text(0.97, 0.95, text, transform=ax.transAxes, ha="right", va="top")
 
 
-def _shade_uncorrected(ax: Axes, motion: Motion) -> None:
-    spans = zip(motion.timing.start_min, motion.timing.end_min, motion.corrected, strict=True)
-    for start, end, corrected in spans:
-        if not corrected:
+def _shade_frames(ax: Axes, motion: Motion) -> None:
+    """Grey where a frame has no estimate, red where the head moved within it."""
+    spans = zip(motion.timing.start_min, motion.timing.end_min, motion.estimated, strict=True)
+    for frame, (start, end, estimated) in enumerate(spans):
+        if not estimated:
             ax.axvspan(start, end, color="#e4e7eb", linewidth=0)
+        elif frame in motion.moved_within:
+            ax.axvspan(start, end, color="#f7d9c9", linewidth=0)
 
 
 def _at_least(ax: Axes, low: float, high: float) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -230,7 +231,7 @@ def _findings(report: SessionReport) -> Section:
     notes += [
         Note("warning", text, "anatomy") for text in report.anatomy_quality.get("Warnings", ())
     ]
-    notes += _jumps(report.motion)
+    notes += [*_jumps(report.motion), *_moved_within(report.motion)]
     text = () if notes else ("Nothing was found wrong with the data or the fits.",)
     return Section("findings", "Findings", text=text, notes=notes)
 
@@ -246,6 +247,29 @@ def _jumps(motion: Motion | None) -> list[Note]:
         "the attenuation map no longer fits; look at the curves after it"
     )
     return [Note("warning", text, "motion")]
+
+
+def _moved_within(motion: Motion | None) -> list[Note]:
+    """A note on every frame within which the head moved, and on those that fit badly."""
+    if motion is None:
+        return []
+    notes = []
+    for frame, moved_mm in motion.moved_within.items():
+        start, end = motion.timing.start_min[frame], motion.timing.end_min[frame]
+        text = (
+            f"the head moved by {moved_mm:.1f} mm or more within frame {frame}, {start:.1f} to "
+            f"{end:.1f} min: it is blurred, which no correction mends; see whether results hold "
+            "without it"
+        )
+        notes.append(Note("warning", text, "motion"))
+    if rises := motion.quality.get("FramesResidualRise", ()):
+        text = (
+            f"frames that fit the mean of the scan worse than their neighbours: "
+            f"{', '.join(map(str, rises))}; the head may have moved within them, or away from "
+            "its attenuation map"
+        )
+        notes.append(Note("warning", text, "motion"))
+    return notes
 
 
 def _anatomy(report: SessionReport) -> Section | None:
@@ -305,22 +329,61 @@ def _motion(report: SessionReport) -> Section | None:
     motion = report.motion
     if motion is None:
         return None
-    displacement = motion.displacement_mm[np.isfinite(motion.displacement_mm)]
-    still = displacement.size == 0
+    if not motion.estimated.any():
+        return Section("motion", "Motion", text=("Head motion was not estimated.",))
     summary = {
-        "Frames with a transform of their own": f"{int(motion.corrected.sum())} of "
-        f"{motion.corrected.size}",
+        "Corrected": "yes" if motion.quality.get("MotionCorrected", True) else "no",
+        "Why": motion.quality.get("MotionCorrectionReason"),
+        "Frames with an estimate": f"{int(motion.estimated.sum())} of {motion.estimated.size}",
+        "Median step from group to group (mm)": motion.quality.get("MedianStep_mm"),
+        "Largest step (mm)": motion.quality.get("LargestStep_mm"),
+        "Median error of a pose (mm)": motion.quality.get("MedianPoseError_mm"),
         "Largest translation (mm)": float(np.abs(motion.translation_mm).max()),
         "Largest rotation (°)": float(np.rad2deg(np.abs(motion.rotation_rad).max())),
-        "Median framewise displacement (mm)": None if still else float(np.median(displacement)),
-        "Largest framewise displacement (mm)": None if still else float(displacement.max()),
     }
     shown = Shown(
         data_uri(motion_figure(motion), "svg"),
-        "Head motion against the reference, at the middle of every frame. Grey: frames without "
-        "a transform of their own.",
+        "Head motion against the reference, at the middle of every frame, with standard errors. "
+        "Grey: frames without an estimate. Red: motion within the frame.",
     )
-    return Section("motion", "Motion", figures=[shown], facts=facts(summary))
+    tables = [_motion_table(motion)]
+    return Section("motion", "Motion", figures=[shown], facts=facts(summary), tables=tables)
+
+
+def _motion_table(motion: Motion) -> Table:
+    """A row per run of frames that share a transform and where it comes from."""
+    heads = [
+        "Frames",
+        "Time (min)",
+        "Decays (10⁶)",
+        "Shift (mm)",
+        "Turn (°)",
+        "Error (mm, °)",
+        "Step (mm)",
+        "Transform",
+    ]
+    share = list(zip(motion.group.tolist(), motion.source, strict=True))
+    starts = [f for f in range(len(share)) if f == 0 or share[f] != share[f - 1]]
+    rows = []
+    for first, stop in pairwise([*starts, len(share)]):
+        start, end = motion.timing.start_min[first], motion.timing.end_min[stop - 1]
+        turn = np.rad2deg(np.linalg.norm(motion.rotation_rad[first]))
+        shift_error = np.linalg.norm(motion.standard_error[first, :3])
+        turn_error = np.rad2deg(np.linalg.norm(motion.standard_error[first, 3:]))
+        error = f"{shift_error:.2f}, {turn_error:.2f}" if np.isfinite(shift_error) else "n/a"
+        rows.append(
+            [
+                Cell(str(first) if stop == first + 1 else f"{first} to {stop - 1}"),
+                Cell(f"{start:.1f} to {end:.1f}"),
+                number(float(motion.counts[first:stop].sum()) / 1e6, ".0f"),
+                number(float(np.linalg.norm(motion.translation_mm[first]))),
+                number(float(turn)),
+                Cell(error),
+                number(float(motion.displacement_mm[first])),
+                Cell(share[first][1]),
+            ]
+        )
+    return Table(heads, rows)
 
 
 def _regions(report: SessionReport) -> Section | None:

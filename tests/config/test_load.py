@@ -73,6 +73,16 @@ def test_options_of_another_backend_are_refused():
         load_settings(None, ["motion.backend=none", "motion.smoothing_fwhm_mm=3"])
 
 
+def test_a_list_of_sessions_to_correct_and_its_mode_belong_together():
+    listed = ["motion.mode=listed", 'motion.sessions=["sub-01_ses-pre", "sub-02"]']
+    assert load_settings(None, listed).motion.sessions == ("sub-01_ses-pre", "sub-02")
+    for part in listed:
+        with pytest.raises(ConfigError, match="belong together"):
+            load_settings(None, [part])
+    with pytest.raises(ConfigError, match="'01' is no session"):
+        load_settings(None, ["motion.mode=listed", 'motion.sessions=["01"]'])
+
+
 def test_unknown_labels_and_repeated_names_are_refused():
     with pytest.raises(ValidationError, match="no FreeSurfer label has number 3"):
         Regions.model_validate({"labels": {"X": [3]}})

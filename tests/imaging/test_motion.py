@@ -11,13 +11,16 @@ from scipy import ndimage
 from pipeline.core.timing import FrameTiming
 from pipeline.core.transforms import displacement_mm, rigid_matrix, rigid_parameters
 from pipeline.core.volume import Volume
-from pipeline.imaging.motion import HeadMotion, estimate_motion, head_mask
+from pipeline.imaging.frame_groups import Grouping
+from pipeline.imaging.head_motion import HeadMotion, Source
+from pipeline.imaging.motion import MotionSearch, estimate_motion, head_mask
 
 VOXEL_MM = 4.0
 SHAPE = (48, 56, 44)
 DURATION_S = np.array([30.0] * 4 + [60, 60, 180, 180, 360, 360, 600, 600])
 TIMING = FrameTiming(np.r_[0, np.cumsum(DURATION_S)[:-1]], DURATION_S)
 FIRST = 4
+BQ = 2500.0  # about 7 kBq/mL, and some 10 MBq in the head
 AFFINE = np.diag([VOXEL_MM, VOXEL_MM, VOXEL_MM, 1.0])
 AFFINE[:3, 3] = -VOXEL_MM * (np.array(SHAPE) - 1) / 2
 
@@ -61,7 +64,8 @@ def _scan(poses: np.ndarray, noise: float, seed: int = 0) -> list[Volume]:
         clean = _activity(points @ back[:3, :3].T + back[:3, 3], minutes)
         grain = ndimage.gaussian_filter(rng.standard_normal(SHAPE), 0.6)
         spread = noise * np.sqrt(np.exp(minutes / 29.4) / duration * (clean + 0.3))
-        frames.append(Volume((clean + spread * grain / grain.std()).astype(np.float32), AFFINE))
+        data = BQ * (clean + spread * grain / grain.std())
+        frames.append(Volume(data.astype(np.float32), AFFINE))
     return frames
 
 
@@ -76,8 +80,8 @@ def _drift_and_jump(seed: int = 0) -> np.ndarray:
     return np.stack(poses)
 
 
-def _estimate(frames: list[Volume], fwhm_mm: float = 2) -> HeadMotion:
-    return estimate_motion(frames.__getitem__, TIMING, 120, fwhm_mm)
+def _estimate(frames: list[Volume], search: MotionSearch | None = None) -> HeadMotion:
+    return estimate_motion(frames.__getitem__, TIMING, 0.0, search or MotionSearch())
 
 
 def _errors_mm(motion: HeadMotion, poses: np.ndarray, frames: np.ndarray) -> np.ndarray:
@@ -126,7 +130,7 @@ def _not_a_number(data: np.ndarray) -> np.ndarray:
 
 
 def _noise_only(data: np.ndarray) -> np.ndarray:
-    return np.random.default_rng(5).normal(0, 5, data.shape).astype(np.float32)
+    return np.random.default_rng(5).normal(0, 5 * BQ, data.shape).astype(np.float32)
 
 
 def _negative(data: np.ndarray) -> np.ndarray:
@@ -134,18 +138,92 @@ def _negative(data: np.ndarray) -> np.ndarray:
 
 
 @pytest.mark.parametrize("spoil", [_emptied, _not_a_number, _noise_only, _negative])
-def test_a_frame_without_a_head_takes_the_pose_of_the_nearest(
+def test_a_frame_without_a_head_lies_between_its_neighbours(
     spoil: Callable[[np.ndarray], np.ndarray],
 ) -> None:
     poses = _drift_and_jump()
     frames = _scan(poses, noise=0.1)
     frames[9] = frames[9].with_data(spoil(frames[9].data))
     motion = _estimate(frames)
-    assert np.flatnonzero(~motion.estimated).tolist() == [0, 1, 2, 3, 9]
-    nearest = 8 if TIMING.mid_s[9] - TIMING.mid_s[8] < TIMING.mid_s[10] - TIMING.mid_s[9] else 10
-    np.testing.assert_array_equal(motion.frame2petref_xfms[9], motion.frame2petref_xfms[nearest])
+    expected = [Source.COPIED] * FIRST + [Source.ESTIMATED] * len(LATE)
+    expected[9] = Source.INTERPOLATED
+    assert list(motion.source) == expected
+    assert np.isnan(motion.standard_error[9]).all()
+    centre = motion.head_points_mm.mean(axis=0)
+    places = motion.frame2petref_xfms[[8, 9, 10]] @ np.append(centre, 1)
+    share = (TIMING.mid_s[9] - TIMING.mid_s[8]) / (TIMING.mid_s[10] - TIMING.mid_s[8])
+    np.testing.assert_allclose(places[1], places[0] + share * (places[2] - places[0]), atol=1e-9)
     good = LATE[LATE != 9]
     assert _errors_mm(motion, poses, good).max() < 0.5
+
+
+def test_a_frame_without_a_head_at_the_end_takes_the_last_pose() -> None:
+    frames = _scan(_drift_and_jump(), noise=0.1)
+    frames[-1] = frames[-1].with_data(_emptied(frames[-1].data))
+    motion = _estimate(frames)
+    assert motion.source[-1] is Source.COPIED
+    np.testing.assert_array_equal(motion.frame2petref_xfms[-1], motion.frame2petref_xfms[-2])
+
+
+def test_frames_of_too_few_counts_are_aligned_as_one() -> None:
+    poses = _drift_and_jump()
+    poses[FIRST + 1] = poses[FIRST]
+    frames = _scan(poses, noise=0.6)
+    alone = _estimate(frames, MotionSearch(grouping=Grouping(group_counts=0)))
+    joined = _estimate(frames, MotionSearch(grouping=Grouping(group_counts=1e9)))
+    assert alone.group[LATE].tolist() == list(range(len(LATE)))
+    assert joined.group[LATE].tolist() == [0, 0, *range(1, len(LATE) - 1)]
+    two = slice(FIRST, FIRST + 2)
+    np.testing.assert_array_equal(*joined.frame2petref_xfms[two])
+    assert joined.error_mm[FIRST] < alone.error_mm[two].min()
+    assert _errors_mm(joined, poses, LATE).max() < 0.7
+
+
+@pytest.mark.parametrize("reference", ["late", "counts"])
+def test_the_mean_may_be_made_of_some_groups(reference: str) -> None:
+    poses = _drift_and_jump()
+    frames = _scan(poses, noise=0.1)
+    motion = _estimate(frames, MotionSearch(reference=reference))  # type: ignore[arg-type]
+    assert _errors_mm(motion, poses, LATE).max() < 0.5
+    assert not np.array_equal(motion.frame2petref_xfms, _estimate(frames).frame2petref_xfms)
+
+
+def test_standard_errors_are_those_of_repeated_scans() -> None:
+    """Spread over repetitions of one scan with new noise, against what each says of itself."""
+    poses = _drift_and_jump()
+    runs = [_estimate(_scan(poses, noise=0.6, seed=seed)) for seed in range(6)]
+    parameters = np.array([run.parameters()[LATE] for run in runs])
+    spread = np.sqrt(parameters.var(axis=0, ddof=1).mean(axis=0))
+    said = np.sqrt(np.mean([run.standard_error[LATE] ** 2 for run in runs], axis=(0, 1)))
+    # eight frames times five degrees of freedom: 11 % each way, and the mean is shared
+    np.testing.assert_allclose(said / spread, 1, atol=0.4)
+
+
+def test_a_jump_within_a_frame_is_told_of() -> None:
+    still = np.tile(np.eye(4), (len(TIMING), 1, 1))
+    moved = still.copy()
+    moved[:] = rigid_matrix(np.array([4.0, -3, 2]), np.array([0.04, -0.02, 0.03]))
+    before, after = _scan(still, noise=0.1), _scan(moved, noise=0.1, seed=1)
+    frames = [*before[:9], *after[9:]]
+    assert not _estimate(frames).moved_within(1.5).any()  # the same jump between two frames
+    frames[9] = frames[9].with_data((before[9].data + after[9].data) / 2)
+    motion = _estimate(frames)
+    assert np.flatnonzero(motion.moved_within(1.5)).tolist() == [9]
+    assert motion.within_frames_mm()[9] == pytest.approx(
+        displacement_mm(moved[0], still[0], motion.head_points_mm).mean() / 2, rel=0.3
+    )
+
+
+def test_a_blurred_last_frame_shows_in_its_residual() -> None:
+    """No frame comes after it that could tell of the jump."""
+    still = np.tile(np.eye(4), (len(TIMING), 1, 1))
+    moved = np.tile(rigid_matrix(np.array([8.0, -6, 4]), np.array([0.1, -0.05, 0.08])), (12, 1, 1))
+    frames = _scan(still, noise=0.1)
+    assert not _estimate(frames).residual_rises().any()
+    after = _scan(moved, noise=0.1, seed=1)[-1]
+    frames[-1] = frames[-1].with_data((frames[-1].data + after.data) / 2)
+    motion = _estimate(frames)
+    assert np.flatnonzero(motion.residual_rises()).tolist() == [len(TIMING) - 1]
 
 
 def test_scattered_missing_voxels_do_no_harm() -> None:
@@ -178,7 +256,7 @@ def test_reference_lies_at_the_mean_pose() -> None:
 def test_scale_of_the_activity_does_not_matter() -> None:
     frames = _scan(_drift_and_jump(), noise=0.1)
     plain = _estimate(frames).frame2petref_xfms
-    scaled = _estimate([v.with_data(v.data * np.float32(2.0**12)) for v in frames])
+    scaled = _estimate([v.with_data(v.data * np.float32(2.0**3)) for v in frames])
     np.testing.assert_allclose(scaled.frame2petref_xfms, plain, atol=1e-6)
 
 
@@ -189,15 +267,16 @@ def test_same_bits_again_and_each_frame_read_once() -> None:
         read.append(i)
         return frames[i]
 
-    first = estimate_motion(frame, TIMING, 120, 2)
-    assert read == LATE.tolist()
+    first = estimate_motion(frame, TIMING, 0.0, MotionSearch())
+    assert read == list(range(len(TIMING)))
     np.testing.assert_array_equal(first.frame2petref_xfms, _estimate(frames).frame2petref_xfms)
 
 
 def test_short_protocol_is_refused_with_its_times() -> None:
     timing = FrameTiming(np.array([0.0, 30]), np.array([30.0, 30]))
+    frames = _scan(_drift_and_jump(), noise=0.1)
     with pytest.raises(ValueError, match="120 s; the last one is at 45 s"):
-        estimate_motion(lambda _: Volume(np.ones(SHAPE), AFFINE), timing, 120, 2)
+        estimate_motion(lambda i: frames[i], timing, 0.0, MotionSearch())
 
 
 def test_scan_without_a_head_is_refused() -> None:

@@ -68,7 +68,22 @@ def files(tmp_path):
         "petref2t1w_xfm": str(write_itk_transform(tmp_path / "xfm.txt", np.eye(4))),
         "coregistration_quality": str(write_json(tmp_path / "c.json", {"Start": "headers"})),
         "confounds": table(
-            "confounds", {**frames, **still, "framewise_displacement": 0.0, "corrected": 1}
+            "confounds",
+            {
+                **frames,
+                **still,
+                **{f"{name}_se": 0.1 for name in still},
+                "framewise_displacement": 0.0,
+                "counts": 5e8,
+                "group": 0,
+                "source": "estimated",
+            },
+        ),
+        "motion_quality": str(
+            write_json(
+                tmp_path / "m.json",
+                {"MotionCorrected": False, "MotionCorrectionReason": "no session is corrected"},
+            )
         ),
         "regions_dseg": image("regions", (ball < 3).astype(np.int16)),
         "regions_dseg_tsv": table("regions", {"index": [1], "name": ["Putamen"]}),

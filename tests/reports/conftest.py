@@ -53,7 +53,14 @@ def full_report():
             np.zeros((8, 3)),
             np.zeros((8, 3)),
             np.r_[np.nan, np.zeros(7)],
-            np.arange(8) > 2,
+            standard_error=np.where(np.arange(8)[:, None] > 2, 0.1, np.full((8, 6), np.nan)),
+            group=np.r_[0, 0, 0, 0, 0, 1, 2, 3],
+            source=["copied"] * 3 + ["estimated"] * 5,
+            counts=np.full(8, 4e8),
+            quality={
+                "MotionCorrected": True,
+                "MotionCorrectionReason": "every session is corrected",
+            },
         ),
         regions=Regions(
             Volume(np.where(d < 10, 1, np.where(d < 20, 2, 0)).astype(np.int16), pet_affine),

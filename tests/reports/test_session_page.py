@@ -140,6 +140,25 @@ def test_doubts_about_the_anatomy_are_among_the_findings(full_report):
     assert page.count(told) == 1
 
 
+def test_motion_within_a_frame_is_among_the_findings(full_report, html):
+    assert "within frame" not in html
+    quality = {"FramesMovedWithin": [5], "FramesMovedWithin_mm": [2.1], "FramesResidualRise": [6]}
+    page = render_session(
+        replace(full_report, motion=replace(full_report.motion, quality=quality))
+    )
+    assert "the head moved by 2.1 mm or more within frame 5, 5.0 to 6.0 min" in page
+    assert "worse than their neighbours: 6" in page
+
+
+def test_the_page_says_whether_and_why_motion_was_corrected(full_report, html):
+    assert "every session is corrected" in html
+    rows = [row for row in html.split("<tr") if "0 to 2" in row]
+    assert rows
+    assert "copied" in rows[0]
+    nobody = replace(full_report.motion, source=["none"] * 8)
+    assert "Head motion was not estimated" in render_session(replace(full_report, motion=nobody))
+
+
 def test_a_page_without_any_result_still_says_what_it_knows(bare_report):
     page = Elements(render_session(bare_report))
     assert "Nothing was found wrong" in " ".join(page.text)

@@ -27,4 +27,8 @@ class MotionOutputs:
     motion_xfms: str
     """One rigid transform per frame, frame to `petref`, ITK text."""
     confounds: str
-    """Table with a row per frame: parameters, framewise displacement, whether estimated."""
+    """Table with a row per frame: parameters with their errors, framewise displacement, counts,
+    and where the transform comes from."""
+    quality: str
+    """JSON: whether the run was corrected and why, steps of the head, and frames within which it
+    moved; keys as in the sidecars."""

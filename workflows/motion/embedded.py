@@ -1,4 +1,4 @@
-"""Head motion by SimpleITK."""
+"""Head motion by groupwise least squares."""
 
 from __future__ import annotations
 
@@ -7,15 +7,19 @@ from typing import Any
 from nipype.pipeline import engine as pe
 
 from pipeline.config.schema import EmbeddedMotion, Resources
+from pipeline.imaging.frame_groups import Grouping
+from pipeline.imaging.head_motion import CorrectionRule
+from pipeline.imaging.motion import MotionSearch
 from pipeline.interfaces.motion import CorrectMotion
 from workflows._graph import io_node
 from workflows.motion.contract import MotionInputs, MotionOutputs
 
 REQUIRES: tuple[str, ...] = ()
 METHODS = (
-    "Head motion was corrected frame by frame: every frame from the stated time on was aligned "
-    "rigidly to the mean of the scan (SimpleITK), earlier ones took the transform of the "
-    "first of these, and each raw frame was resampled once by cubic splines."
+    "Head motion was estimated from frames joined to groups of enough counts, which were aligned "
+    "rigidly to their common mean by least squares that allow for redistribution of the tracer; "
+    "earlier frames took the transform of the first group. Where a run was corrected, each raw "
+    "frame was resampled once by cubic splines."
 )
 
 
@@ -28,7 +32,7 @@ def init_embedded_motion_wf(
     outputnode = io_node(MotionOutputs, "outputnode")
     correct_motion = pe.Node(
         CorrectMotion(
-            first_frame_s=options.first_frame_s, smoothing_fwhm_mm=options.smoothing_fwhm_mm
+            search=_search(options), rule=_rule(options), within_frame_mm=options.within_frame_mm
         ),
         name="correct_motion",
         mem_gb=min(3.0, resources.mem_gb),
@@ -44,8 +48,32 @@ def init_embedded_motion_wf(
                     ("petref", "petref"),
                     ("motion_xfms", "motion_xfms"),
                     ("confounds", "confounds"),
+                    ("quality", "quality"),
                 ],
             ),
         ]
     )
     return workflow
+
+
+def _search(options: EmbeddedMotion) -> MotionSearch:
+    return MotionSearch(
+        grouping=Grouping(
+            first_frame_s=options.first_frame_s,
+            group_counts=options.group_counts,
+            minimum_counts=options.minimum_counts,
+            longest_group_s=options.longest_group_s,
+        ),
+        smoothing_fwhm_mm=options.smoothing_fwhm_mm,
+        reference=options.reference,
+        largest_error_mm=options.largest_error_mm,
+    )
+
+
+def _rule(options: EmbeddedMotion) -> CorrectionRule:
+    return CorrectionRule(
+        mode=options.mode,
+        median_mm=options.auto_median_mm,
+        jump_mm=options.auto_jump_mm,
+        sessions=options.sessions,
+    )

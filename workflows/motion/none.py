@@ -32,6 +32,7 @@ def init_no_motion_wf(options: NoMotion, resources: Resources, *, name: str = "m
                     ("petref", "petref"),
                     ("motion_xfms", "motion_xfms"),
                     ("confounds", "confounds"),
+                    ("quality", "quality"),
                 ],
             ),
         ]

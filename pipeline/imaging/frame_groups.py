@@ -1,0 +1,119 @@
+"""Frames joined until they hold enough counts to show where the head is."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from pipeline.core.timing import FrameTiming
+from pipeline.core.volume import BoolArray, FloatArray
+
+_ROUNDING_S = 0.02  # frames may overlap by half of it, as rounding of the file
+
+ReferenceFrames = Literal["all", "late", "counts"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Grouping:
+    """How frames are joined."""
+
+    first_frame_s: float = 120.0
+    """Frames with an earlier middle belong to no group; seconds after injection."""
+    group_counts: float = 5e8
+    """Decays in the head that close a group."""
+    minimum_counts: float = 5e7
+    """A group with fewer decays in the head is not estimated."""
+    longest_group_s: float = 120.0
+    """No group of several frames is longer: a head that drifts would smear it."""
+
+
+def decays(
+    activity_bq: FloatArray, timing: FrameTiming, decay_constant_per_s: float
+) -> FloatArray:
+    r"""Decays in the head during every frame, (F,).
+
+    .. math::
+        n = A \int_{t_s}^{t_e} e^{-\lambda t} \, dt
+
+    Parameters
+    ----------
+    activity_bq : (F,) array
+        Activity in the head, decay-corrected to injection, Bq; noise below zero counts as none.
+    timing : FrameTiming
+        The frames.
+    decay_constant_per_s : float
+        Of the radionuclide; zero for none.
+    """
+    survival = np.ones(len(timing))
+    if decay_constant_per_s > 0:
+        x = decay_constant_per_s * timing.duration_s
+        survival = np.exp(-decay_constant_per_s * timing.start_s) * -np.expm1(-x) / x
+    return np.asarray(np.maximum(activity_bq, 0) * timing.duration_s * survival)
+
+
+def group_frames(counts: FloatArray, timing: FrameTiming, grouping: Grouping) -> list[slice]:
+    """Runs of neighbouring frames, in order.
+
+    Every group takes frames until it holds `group_counts`, or until one more would make it longer
+    than `longest_group_s`. What is left at the end joins the group before it, if that stays short
+    enough.
+
+    Parameters
+    ----------
+    counts : (F,) array
+        Decays of every frame.
+    timing : FrameTiming
+        The frames.
+    grouping : Grouping
+        Limits.
+
+    Raises
+    ------
+    ValueError
+        If no frame is late enough.
+    """
+    late = np.flatnonzero(timing.mid_s >= grouping.first_frame_s)
+    if late.size == 0:
+        raise ValueError(
+            f"no frame has its middle at or after {grouping.first_frame_s:g} s; the last one is at"
+            f" {timing.mid_s[-1]:g} s: lower the start of motion estimation or switch it off"
+        )
+    groups, first = [], int(late[0])
+    for frame in range(first, len(timing)):
+        following = min(frame + 1, len(timing) - 1)
+        full = counts[first : frame + 1].sum() >= grouping.group_counts
+        if full or frame == following or _too_long(timing, first, following, grouping):
+            groups.append(slice(first, frame + 1))
+            first = frame + 1
+    few = counts[groups[-1]].sum() < grouping.group_counts
+    if few and len(groups) > 1 and not _too_long(timing, groups[-2].start, -1, grouping):
+        groups[-2:] = [slice(groups[-2].start, len(timing))]
+    return groups
+
+
+def _too_long(timing: FrameTiming, first: int, last: int, grouping: Grouping) -> bool:
+    length_s = timing.end_s[last] - timing.start_s[first]
+    return bool(length_s > grouping.longest_group_s + _ROUNDING_S)
+
+
+def reference_groups(
+    choice: ReferenceFrames, groups: Sequence[slice], counts: FloatArray, timing: FrameTiming
+) -> BoolArray:
+    """Which groups (G,) make the mean that all are compared with.
+
+    `late` are those in the second half of the scan, `counts` those of the most decays that hold
+    half of all decays between them.
+    """
+    of_group = np.array([counts[group].sum() for group in groups])
+    if choice == "counts":
+        order = np.argsort(-of_group, kind="stable")
+        before = np.cumsum(of_group[order]) - of_group[order]
+        chosen = np.zeros(len(groups), bool)
+        chosen[order[before < of_group.sum() / 2]] = True
+        return chosen
+    half_s = (timing.start_s[groups[0].start] + timing.end_s[-1]) / 2
+    middle_s = np.array([timing.end_s[g.stop - 1] + timing.start_s[g.start] for g in groups]) / 2
+    return np.ones(len(groups), bool) if choice == "all" else middle_s >= half_s
