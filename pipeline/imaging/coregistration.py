@@ -18,10 +18,10 @@ from pipeline.imaging.tissue_contrast import TissueContrast
 
 _FINEST_MM = 2.0
 _SEARCHES = {
-    "rough": RigidSearch(shrink=(1,), smoothing_mm=(0.0,), first_step_mm=4.0, last_step_mm=0.05),
-    "middle": RigidSearch(shrink=(1,), smoothing_mm=(0.0,), first_step_mm=1.0, last_step_mm=0.02),
+    "rough": RigidSearch(shrink=(1,), smoothing_mm=(0.0,), first_step_mm=4.0, last_step_mm=0.2),
+    "middle": RigidSearch(shrink=(1,), smoothing_mm=(0.0,), first_step_mm=1.0, last_step_mm=0.05),
     "fine": RigidSearch(
-        shrink=(1,), smoothing_mm=(0.0,), first_step_mm=0.5, last_step_mm=0.005, bins=48
+        shrink=(1,), smoothing_mm=(0.0,), first_step_mm=0.5, last_step_mm=0.02, bins=48
     ),
 }
 _MARGIN_MM = 8.0

@@ -1,5 +1,7 @@
 """Settings: precedence, messages, and what is refused."""
 
+import re
+
 import pytest
 from pydantic import ValidationError
 
@@ -121,3 +123,20 @@ def test_given_labels_need_a_place_for_the_subject():
     assert (
         load_settings(None, [*given, f"parcellation.dseg={pattern}"]).parcellation.dseg == pattern
     )
+
+
+@pytest.mark.parametrize(
+    ("override", "problem"),
+    [
+        ("coregistration.init=somewhere", "'header', 'identity' or a file"),
+        ("coregistration.init=/x/{subject}_{visit}.txt", "only {subject} and {session}"),
+    ],
+)
+def test_starts_of_coregistration_that_cannot_be(override, problem):
+    with pytest.raises(ConfigError, match=re.escape(problem)):
+        load_settings(None, (override,))
+
+
+def test_a_place_without_search_cannot_start_from_headers():
+    with pytest.raises(ConfigError, match="'identity' or a file"):
+        load_settings(None, ("coregistration.backend=none", "coregistration.init=header"))
