@@ -99,7 +99,9 @@ def session_results(scan: ScanInputs, bids_dir: Path, settings: Settings) -> Res
         "motion_xfms": _Output("motion_xfm", {}, motion),
         "confounds": _Output("confounds", {}, _confounds_metadata(motion, settings)),
         "petref2t1w_xfm": _Output(
-            "petref2t1w_xfm", {}, {"CoregistrationBackend": settings.coregistration.backend}
+            "petref2t1w_xfm",
+            {},
+            {"CoregistrationBackend": settings.coregistration.backend, "Coregistration": {}},
         ),
         "regions_dseg": _Output("regions_dseg", {}, _region_metadata(settings)),
         "regions_dseg_tsv": _Output("regions_dseg_tsv", {}, _region_metadata(settings)),

@@ -7,8 +7,9 @@ from typing import Any
 from nipype.pipeline import engine as pe
 
 from pipeline.bids.findings import Finding
+from pipeline.bids.preflight import given_transform
 from pipeline.bids.scan import ScanInputs
-from pipeline.config.schema import Settings
+from pipeline.config.schema import CoregistrationOptions, Settings
 from pipeline.interfaces.outputs import SaveDerivatives
 from pipeline.interfaces.reports import SessionPage
 from pipeline.kinetics.contract import in_table_order
@@ -32,11 +33,13 @@ def init_session_wf(
     workflow = pe.Workflow(name=f"{scan.label}_wf")
     inputnode = io_node(AnatomicalOutputs, "inputnode")
     motion_wf = init_motion_wf(settings.motion, settings.resources)
-    coregistration_wf = init_coregistration_wf(settings.coregistration, settings.resources)
+    coregistration_wf = init_coregistration_wf(
+        _start_of(settings.coregistration, scan), settings.resources
+    )
     regions_wf = init_regions_wf(settings.regions, settings.resources)
     kinetics_wf = init_kinetics_wf(settings)
     motion_wf.inputs.inputnode.pet = str(scan.pet)
-    for step in (motion_wf, regions_wf, kinetics_wf):
+    for step in (motion_wf, coregistration_wf, regions_wf, kinetics_wf):
         step.inputs.inputnode.scan = scan
     page = _page_node(scan, settings, findings)
     ds_session = _saving_node(scan, folders, settings)
@@ -47,10 +50,10 @@ def init_session_wf(
     region_files = ("regions_dseg", "regions_dseg_tsv", "morph", "reference_morph", "tacs")
     workflow.connect(
         [
-            (inputnode, coregistration_wf, taken("t1w_preproc", "brain_mask")),
+            (inputnode, coregistration_wf, taken("t1w_preproc", "brain_mask", *_TISSUES)),
             (inputnode, regions_wf, taken("dseg", "gm_probseg", "t1w2acpc_xfm", "mni2t1w_xfm")),
             (inputnode, kinetics_wf, taken("t1w2mni_xfm")),
-            (motion_wf, coregistration_wf, handed("petref")),
+            (motion_wf, coregistration_wf, handed("petref", "pet_preproc")),
             (motion_wf, regions_wf, handed("petref", "pet_preproc")),
             (motion_wf, kinetics_wf, handed("pet_preproc")),
             (coregistration_wf, regions_wf, handed("petref2t1w_xfm")),
@@ -65,8 +68,9 @@ def init_session_wf(
             (regions_wf, page, [("outputnode.brain_mask", "brain_mask_pet")]),
             (kinetics_wf, page, given("kinpar", "fitted_tacs", *maps)),
             (motion_wf, ds_session, given(*motion_files)),
-            (motion_wf, ds_session, [("outputnode.quality", "found")]),
+            (motion_wf, ds_session, [("outputnode.quality", "moved")]),
             (coregistration_wf, ds_session, given("petref2t1w_xfm")),
+            (coregistration_wf, ds_session, [("outputnode.quality", "placed")]),
             (regions_wf, ds_session, given(*region_files, "reference_mask")),
             (kinetics_wf, ds_session, given("kinpar", *maps, *maps_mni)),
             (page, ds_session, [("page", "report")]),
@@ -75,15 +79,15 @@ def init_session_wf(
     return workflow
 
 
-_PAGE_ANATOMY = (
-    "t1w_preproc",
-    "brain_mask",
-    "gm_probseg",
-    "wm_probseg",
-    "csf_probseg",
-    "dseg",
-    "quality",
-)
+_TISSUES = ("gm_probseg", "wm_probseg", "csf_probseg")
+_PAGE_ANATOMY = ("t1w_preproc", "brain_mask", *_TISSUES, "dseg", "quality")
+
+
+def _start_of(options: CoregistrationOptions, scan: ScanInputs) -> CoregistrationOptions:
+    """The options for one run: where transforms are given, the name of its own file."""
+    if options.init_file is None:
+        return options
+    return options.model_copy(update={"init": str(given_transform(options.init_file, scan))})
 
 
 def methods(settings: Settings) -> list[str]:

@@ -133,6 +133,37 @@ def _unfit_labels(path: Path, pattern: str) -> str:
     return ""
 
 
+def given_transform(pattern: str, scan: ScanInputs) -> Path:
+    """File of the transform of a PET run, from the pattern of ``coregistration.init``."""
+    return Path(pattern.format(subject=scan.subject, session=scan.session or "")).absolute()
+
+
+def require_transforms(plan: Plan, pattern: str) -> Plan:
+    """The plan without the runs that have no transform of their own, which it blocks.
+
+    Two sessions are two positions of the head, so one file cannot serve both.
+    """
+    files = {scan.label: given_transform(pattern, scan) for scan in plan.scans}
+    sessions: dict[Path, set[tuple[str, str | None]]] = {}
+    for scan in plan.scans:
+        sessions.setdefault(files[scan.label], set()).add((scan.subject, scan.session))
+    blocked = dict(plan.blocked)
+    for scan in plan.scans:
+        path, setting = files[scan.label], "coregistration.init"
+        if not path.is_file():
+            message = f"no {path.name} where {setting} says its transform is"
+            step = f"make it, or set {setting} = 'header'"
+        elif len(sessions[path]) > 1:
+            message = f"{setting} gives {path.name} to another session too"
+            step = f"put {{session}} into {setting}"
+        else:
+            continue
+        blocked[scan.label] = (Finding("error", scan.pet.name, None, message, step),)
+    scans = tuple(scan for scan in plan.scans if scan.label not in blocked)
+    noted = tuple((label, found) for label, found in plan.noted if label not in blocked)
+    return Plan(scans, plan.findings, tuple(blocked.items()), noted)
+
+
 def missing_group_column(bids_dir: Path, column: str) -> Finding | None:
     """What the group level will miss in participants.tsv; only its first line is read.
 

@@ -231,6 +231,12 @@ def _sidecar(path: Path) -> Path:
     return path.with_name(path.name.removesuffix(".nii.gz") + ".json")
 
 
+_TRACER_NAMES = {
+    "cortical": "AZ10419369",
+    "striatal": "simulated striatal tracer",
+    "flat": "simulated tracer without binding",
+}
+
 _T1W_SIDECAR: Mapping[str, Any] = {
     "Manufacturer": "GE",
     "ManufacturersModelName": "MR750 (simulated)",
@@ -249,7 +255,7 @@ def _pet_sidecar(injection: Injection, options: SimulationOptions) -> dict[str, 
         "ManufacturersModelName": "HRRT (simulated)",
         "Units": "Bq/mL",
         "BodyPart": "BRAIN",
-        "TracerName": "AZ10419369",
+        "TracerName": _TRACER_NAMES[options.cohort.tracer],
         "TracerRadionuclide": "C11",
         "TracerMolecularWeight": MOLAR_MASS_G_PER_MOL,
         "TracerMolecularWeightUnits": "g/mol",
@@ -373,7 +379,8 @@ def _readme(options: SimulationOptions) -> str:
     return f"""Simulated dynamic PET with a known truth. No patient is behind any file.
 
 Sessions: {" and ".join(SESSIONS)} treatment. Change of BPND in group {cohort.treated_group}:
-{changes or "none"}. PET: {len(scanner.timing)} frames, {scanner.timing.end_min[-1]:g} min,
+{changes or "none"}. Tracer: {_TRACER_NAMES[cohort.tracer]}.
+PET: {len(scanner.timing)} frames, {scanner.timing.end_min[-1]:g} min,
 {scanner.pet_voxel_mm:g} mm voxels, noise {scanner.noise:g}, motion {scanner.motion_mm:g} mm,
 blur {scanner.psf_fwhm_mm:g} mm FWHM.
 

@@ -19,6 +19,7 @@ from pipeline.bids.preflight import (
     missing_group_column,
     render_plan,
     require_labels,
+    require_transforms,
     survey,
 )
 from pipeline.config.load import load_settings
@@ -234,6 +235,8 @@ def _survey(args: argparse.Namespace, settings: Settings) -> Plan:
     plan = survey(args.bids_dir, _selection(args), settings.anatomy.t1w)
     if isinstance(settings.parcellation, GivenParcellation):
         plan = require_labels(plan, settings.parcellation.dseg)
+    if settings.coregistration.init_file is not None:
+        plan = require_transforms(plan, settings.coregistration.init_file)
     return plan
 
 

@@ -15,7 +15,7 @@ from pipeline.simulation.options import (
     ScannerOptions,
     SimulationOptions,
 )
-from pipeline.simulation.regions import EFFECT_REGIONS
+from pipeline.simulation.regions import EFFECT_REGIONS, TRACER_BPND
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -36,6 +36,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--session-sd", type=float, default=cohort.session_sd, metavar="SD",
         help=f"SD of log BPND of one person between sessions [{cohort.session_sd:g}; "
         "the paper's pairs: 0.14]",
+    )  # fmt: skip
+    parser.add_argument(
+        "--tracer", choices=tuple(TRACER_BPND), default=cohort.tracer,
+        help=f"where it binds: cortical is AZ10419369 [{cohort.tracer}]",
     )  # fmt: skip
     for option, default, meaning in (
         ("pet-voxel-mm", scanner.pet_voxel_mm, "edge of the PET's voxels"),
@@ -98,7 +102,12 @@ def _options(args: argparse.Namespace) -> SimulationOptions:
     groups = {group: getattr(args, group) for group in CohortOptions().group_sizes}
     try:
         return SimulationOptions(
-            cohort=CohortOptions(group_sizes=groups, effects=effects, session_sd=args.session_sd),
+            cohort=CohortOptions(
+                group_sizes=groups,
+                effects=effects,
+                session_sd=args.session_sd,
+                tracer=args.tracer,
+            ),
             scanner=ScannerOptions(
                 timing=timing,
                 pet_voxel_mm=args.pet_voxel_mm,

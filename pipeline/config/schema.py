@@ -69,13 +69,18 @@ class GivenParcellation(Section):
     @field_validator("dseg")
     @classmethod
     def _known_places(cls, value: str) -> str:
-        try:
-            value.format(subject="", session="")
-        except (KeyError, IndexError, ValueError) as error:
-            raise ValueError("only {subject} and {session} are filled in") from error
-        if "{subject}" not in value:
-            raise ValueError("without {subject} everyone would get the same labels")
+        _check_pattern(value, "without {subject} everyone would get the same labels")
         return value
+
+
+def _check_pattern(value: str, without_subject: str) -> None:
+    """Refuse a file name whose places nobody fills, or that is the same for everyone."""
+    try:
+        value.format(subject="", session="")
+    except (KeyError, IndexError, ValueError) as error:
+        raise ValueError("only {subject} and {session} are filled in") from error
+    if "{subject}" not in value:
+        raise ValueError(without_subject)
 
 
 class EmbeddedMotion(Section):
@@ -139,12 +144,44 @@ class EmbeddedCoregistration(Section):
     backend: Literal["embedded"] = "embedded"
     smoothing_fwhm_mm: float = Field(default=4, ge=0, le=20)
     """Gaussian smoothing of the T1w for the estimation only, FWHM."""
+    init: str = "header"
+    """Where the search starts: `header` (where the headers put the images, their centres of mass
+    together, and small turns about these), `identity` (they arrive aligned: no other start), or
+    the only start in a file: an ITK transform `from-petref_to-T1w`, with `{subject}` and
+    `{session}` of the PET."""
+
+    @field_validator("init")
+    @classmethod
+    def _known_start(cls, value: str) -> str:
+        if value not in ("header", "identity"):
+            _check_pattern(value, "must be 'header', 'identity' or a file with {subject}")
+        return value
+
+    @property
+    def init_file(self) -> str | None:
+        """Pattern of the given transforms, or None."""
+        return None if self.init in ("header", "identity") else self.init
 
 
 class NoCoregistration(Section):
-    """PET and T1w share one world already."""
+    """PET and T1w lie as told: nothing is searched, and the alignment is only measured."""
 
     backend: Literal["none"] = "none"
+    init: str = "identity"
+    """How they lie: `identity` (they share one world) or a file: an ITK transform
+    `from-petref_to-T1w`, with `{subject}` and `{session}` of the PET."""
+
+    @field_validator("init")
+    @classmethod
+    def _known_place(cls, value: str) -> str:
+        if value != "identity":
+            _check_pattern(value, "must be 'identity' or a file with {subject}")
+        return value
+
+    @property
+    def init_file(self) -> str | None:
+        """Pattern of the given transforms, or None."""
+        return None if self.init == "identity" else self.init
 
 
 ParcellationOptions = Annotated[

@@ -28,6 +28,8 @@ class RigidSearch:
     """Gaussian sigma at each level, on top of what the images already are."""
     first_step_mm: float = 1.0
     """Length of the first step of the descent; a radian counts as 100 mm."""
+    last_step_mm: float = 1e-3
+    """Length below which the descent ends."""
     bins: int = 32
     """Histogram bins of the mutual information."""
 
@@ -54,7 +56,7 @@ def register_rigid(
     Parameters
     ----------
     fixed, moving : Volume
-        Images of one head; NaN must have been replaced.
+        Images of one head. What is NaN in `moving` takes no part; `fixed` holds none.
     fixed_mask : (X, Y, Z) bool array
         Where on the fixed grid the images are compared.
     start_xfm : (4, 4) array
@@ -79,6 +81,10 @@ def register_rigid(
     method = sitk.ImageRegistrationMethod()
     method.SetNumberOfThreads(1)
     method.SetMetricFixedMask(to_itk(fixed.with_data(fixed_mask)))
+    known = np.isfinite(moving.data)
+    if not known.all():
+        method.SetMetricMovingMask(to_itk(moving.with_data(known)))
+        moving = moving.with_data(np.where(known, moving.data, 0))
     if search.metric == "correlation":
         method.SetMetricAsCorrelation()
     else:
@@ -90,7 +96,7 @@ def register_rigid(
     method.SetOptimizerScales([100.0**2] * 3 + [1.0] * 3)
     method.SetOptimizerAsRegularStepGradientDescent(
         learningRate=search.first_step_mm,
-        minStep=1e-3,
+        minStep=search.last_step_mm,
         numberOfIterations=500,
         relaxationFactor=0.85,
         gradientMagnitudeTolerance=1e-8,

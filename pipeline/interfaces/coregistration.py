@@ -11,21 +11,43 @@ from nipype.interfaces.base import (
     File,
     SimpleInterface,
     TraitedSpec,
+    isdefined,
     traits,
 )
 
+from pipeline.bids.scan import ScanInputs
 from pipeline.core.errors import DataError
-from pipeline.imaging.coregistration import coregister
-from pipeline.io.images import read_volume
+from pipeline.core.volume import BoolArray, FloatArray, Volume
+from pipeline.imaging.coregistration import (
+    WHOLE,
+    HeadOnMr,
+    PetOnT1w,
+    coregister,
+    judge_place,
+    reference_windows,
+)
+from pipeline.imaging.tissue_contrast import LEAST_SCORE, TYPICAL_SCORES
+from pipeline.io.images import iterate_frames, read_volume
 from pipeline.io.tables import write_json
-from pipeline.io.transforms import write_itk_transform
+from pipeline.io.transforms import read_itk_transform, write_itk_transform
 
 
-class _CoregisterInputSpec(BaseInterfaceInputSpec):  # type: ignore[misc]
+class _PlaceInputSpec(BaseInterfaceInputSpec):  # type: ignore[misc]
     petref = File(exists=True, mandatory=True, desc="mean PET")
+    pet_preproc = File(exists=True, mandatory=True, desc="frames in the space of petref")
+    scan = traits.Instance(ScanInputs, mandatory=True, desc="frame timing")
     t1w_preproc = File(exists=True, mandatory=True, desc="bias-corrected T1w")
     brain_mask = File(exists=True, mandatory=True, desc="brain on the grid of the T1w")
+    gm_probseg = File(exists=True, mandatory=True, desc="share of grey matter, T1w space")
+    wm_probseg = File(exists=True, mandatory=True, desc="share of white matter, T1w space")
+    csf_probseg = File(exists=True, mandatory=True, desc="share of fluid, T1w space")
+    # graphs are built without a look at the files that settings name; the survey has had one
+    init_xfm = File(desc="ITK transform from-petref_to-T1w to take, or to start from")
+
+
+class _CoregisterInputSpec(_PlaceInputSpec):
     smoothing_fwhm_mm = traits.Float(mandatory=True, desc="smoothing of the T1w")
+    aligned = traits.Bool(False, usedefault=True, desc="start from the identity alone")
 
 
 class _TransformOutputSpec(TraitedSpec):  # type: ignore[misc]
@@ -34,38 +56,98 @@ class _TransformOutputSpec(TraitedSpec):  # type: ignore[misc]
 
 
 class Coregister(SimpleInterface):  # type: ignore[misc]
-    """Rigid PET-MR alignment by mutual information."""
+    """Rigid PET-MR alignment by mutual information, judged by tissue contrast."""
 
     input_spec, output_spec = _CoregisterInputSpec, _TransformOutputSpec
 
     def _run_interface(self, runtime: Any) -> Any:
-        petref, t1w = read_volume(self.inputs.petref), read_volume(self.inputs.t1w_preproc)
-        brain = read_volume(self.inputs.brain_mask).data > 0
+        start = _given_transform(self.inputs)
+        if start is None and self.inputs.aligned:
+            start = np.eye(4)
         try:
-            found = coregister(petref, t1w, brain, self.inputs.smoothing_fwhm_mm)
+            found = coregister(
+                _references(self.inputs), _head(self.inputs), self.inputs.smoothing_fwhm_mm, start
+            )
         except ValueError as error:
             raise DataError(f"coregistration of PET and T1w: {error}") from error
-        quality = {
-            "StartsThatAgree": f"{found.starts_that_agree} of {len(found.start_scores)}",
-            "ShiftFromHeaders_mm": found.shift_mm,
-            "MutualInformation": found.mutual_information,
-        }
-        self._results.update(_write(Path(runtime.cwd), found.petref2t1w_xfm, quality))
+        self._results.update(_write(Path(runtime.cwd), found))
         return runtime
 
 
 class KeepPlace(SimpleInterface):  # type: ignore[misc]
-    """The identity, for scans that arrive aligned."""
+    """A transform that was given, or the identity, measured but not changed."""
 
-    input_spec, output_spec = BaseInterfaceInputSpec, _TransformOutputSpec
+    input_spec, output_spec = _PlaceInputSpec, _TransformOutputSpec
 
     def _run_interface(self, runtime: Any) -> Any:
-        self._results.update(_write(Path(runtime.cwd), np.eye(4), {"Start": "identity"}))
+        given = _given_transform(self.inputs)
+        place = np.eye(4) if given is None else given
+        try:
+            found = judge_place(_references(self.inputs), _head(self.inputs), place)
+        except ValueError as error:
+            raise DataError(f"coregistration of PET and T1w: {error}") from error
+        self._results.update(_write(Path(runtime.cwd), found))
         return runtime
 
 
-def _write(folder: Path, petref2t1w_xfm: Any, quality: dict[str, Any]) -> dict[str, str]:
-    return {
-        "petref2t1w_xfm": str(write_itk_transform(folder / "petref2t1w.txt", petref2t1w_xfm)),
-        "quality": str(write_json(folder / "coregistration.json", quality)),
+def _given_transform(inputs: Any) -> FloatArray | None:
+    return read_itk_transform(inputs.init_xfm) if isdefined(inputs.init_xfm) else None
+
+
+def _head(inputs: Any) -> HeadOnMr:
+    tissues = (inputs.gm_probseg, inputs.wm_probseg, inputs.csf_probseg)
+    return HeadOnMr(
+        read_volume(inputs.t1w_preproc),
+        read_volume(inputs.brain_mask).data > 0,
+        tuple(read_volume(path) for path in tissues),
+    )
+
+
+def _references(inputs: Any) -> dict[str, Volume]:
+    """The mean of the scan, and means over its windows; one frame is held at a time."""
+    timing = inputs.scan.timing
+    windows = reference_windows(timing)
+    whole = read_volume(inputs.petref)
+    sums = {name: np.zeros(whole.shape) for name in windows}
+    for i, frame in enumerate(iterate_frames(inputs.pet_preproc) if windows else ()):
+        for name, frames in windows.items():
+            if frames[i]:
+                sums[name] += timing.duration_s[i] * frame.data
+    means = {
+        name: (sums[name] / timing.duration_s[frames].sum()).astype(np.float32)
+        for name, frames in windows.items()
     }
+    # what one frame did not see is NaN in all of them, but zero in their mean on disk
+    known: BoolArray = np.isfinite(next(iter(means.values()), whole.data))
+    return {WHOLE: whole.with_data(np.where(known, whole.data, np.float32(np.nan)))} | {
+        name: whole.with_data(mean) for name, mean in means.items()
+    }
+
+
+def quality_of(found: PetOnT1w) -> dict[str, Any]:
+    """What a place says of itself, for the sidecar of the transform and for the page."""
+    searched = {
+        "Reference": found.reference,
+        "Start": found.start,
+        "ScoreByReference": dict(found.reference_scores),
+        "Margin": found.margin,
+        "DistanceToNextReference_mm": found.spread_mm,
+        "StartsThatAgree": f"{found.starts_that_agree} of {found.starts_tried}",
+    }
+    typical = np.array(TYPICAL_SCORES)
+    return {
+        "Score": found.score,
+        "LeastScore": LEAST_SCORE,
+        "TypicalScores": [float(typical.min()), float(np.median(typical)), float(typical.max())],
+        "ShareOfTypicalScoresBelow": float(np.mean(typical < found.score)),
+        "Flagged": not found.score >= LEAST_SCORE,
+        "BrainInField": found.brain_in_field,
+        "ShiftFromHeaders_mm": found.shift_mm,
+    } | (searched if found.starts_tried else {})
+
+
+def _write(folder: Path, found: PetOnT1w) -> dict[str, str]:
+    xfm = write_itk_transform(folder / "petref2t1w.txt", found.petref2t1w_xfm)
+    # one key, so that the sidecar of the transform takes it as it is
+    quality = write_json(folder / "coregistration.json", {"Coregistration": quality_of(found)})
+    return {"petref2t1w_xfm": str(xfm), "quality": str(quality)}

@@ -162,7 +162,7 @@ def _read_coregistration(given: Mapping[str, Any]) -> Coregistration | None:
     return Coregistration(
         petref=read_volume(given["petref"]),
         petref2t1w_xfm=read_itk_transform(given["petref2t1w_xfm"]),
-        quality={} if quality is None else read_json(quality),
+        quality={} if quality is None else read_json(quality).get("Coregistration", {}),
     )
 
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from pipeline.core.volume import FloatArray
 from pipeline.simulation.options import CohortOptions
-from pipeline.simulation.regions import EFFECT_REGIONS, TISSUE_INDEX, TISSUES
+from pipeline.simulation.regions import EFFECT_REGIONS, TISSUE_INDEX, TISSUES, TRACER_BPND
 from pipeline.simulation.tracer import TissueKinetics
 
 SESSIONS = ("pre", "post")
@@ -213,7 +213,7 @@ class _Binding:
         )
 
     def kinetics(self, options: CohortOptions, visit: int, treated: bool) -> TissueKinetics:
-        bpnd = np.array([tissue.bpnd for tissue in TISSUES])
+        bpnd = np.array(TRACER_BPND[options.tracer])
         bpnd = bpnd * np.exp(self.person + self.visits[visit])
         for name, change in options.effects.items() if treated else ():
             bpnd[[TISSUE_INDEX[tissue] for tissue in EFFECT_REGIONS[name]]] *= 1 + change

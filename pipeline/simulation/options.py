@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from pipeline.core.timing import FrameTiming
-from pipeline.simulation.regions import EFFECT_REGIONS
+from pipeline.simulation.regions import EFFECT_REGIONS, TRACER_BPND
 
 
 def _timing(*runs: tuple[int, float]) -> FrameTiming:
@@ -49,12 +49,14 @@ class CohortOptions:
     session_sd : float
         SD of log BPND between two sessions of one subject, each about the subject's own mean.
         Test-retest studies of this tracer give .06 to .13; the pairs of the paper give .14.
+    tracer : {"cortical", "striatal", "flat"}
+        Where it binds: AZ10419369, one that binds in the striatum alone, or nearly nowhere.
 
     Raises
     ------
     ValueError
         If an effect names an unknown region or would make BPND negative, if the treated group
-        does not exist, or if a spread or correlation is out of its range.
+        or the tracer does not exist, or if a spread or correlation is out of its range.
     """
 
     group_sizes: Mapping[str, int] = field(default_factory=lambda: {"ketamine": 2, "placebo": 2})
@@ -63,6 +65,7 @@ class CohortOptions:
     between_subject_sd: float = 0.28
     region_correlation: float = 0.8
     session_sd: float = 0.05
+    tracer: str = "cortical"
 
     def __post_init__(self) -> None:
         unknown = sorted(set(self.effects) - set(EFFECT_REGIONS))
@@ -81,6 +84,10 @@ class CohortOptions:
             raise ValueError("the correlation between regions lies between 0 and 1")
         if not min(self.between_subject_sd, self.session_sd) >= 0:
             raise ValueError("standard deviations are not negative")
+        if self.tracer not in TRACER_BPND:
+            raise ValueError(
+                f"no tracer {self.tracer!r} to simulate; known are {', '.join(TRACER_BPND)}"
+            )
 
 
 @dataclass(frozen=True, kw_only=True)

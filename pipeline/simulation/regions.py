@@ -146,6 +146,18 @@ TISSUES: tuple[Tissue, ...] = tuple(
 ) + tuple(Tissue(name, *values) for name, values in _OTHER.items())
 """Every tissue of a simulated head."""
 
+# Striatal: of the order of D2 antagonists such as raclopride, a tenth of the cortical tracer's
+# binding elsewhere. Flat: as after a blocking dose, nothing stands out. Assumptions, both.
+_STRIATUM = {"caudate": 2.6, "putamen": 3.2, "accumbens-area": 2.3, "pallidum": 1.4}
+_REST_OF_STRIATAL, _FLAT = 0.1, 0.05
+
+TRACER_BPND: Mapping[str, tuple[float, ...]] = {
+    "cortical": tuple(tissue.bpnd for tissue in TISSUES),
+    "striatal": tuple(_STRIATUM.get(t.name, _REST_OF_STRIATAL * t.bpnd) for t in TISSUES),
+    "flat": tuple(_FLAT * tissue.bpnd for tissue in TISSUES),
+}
+"""Mean BPND of every tissue by the kind of tracer; `cortical` is AZ10419369."""
+
 TISSUE_INDEX: Mapping[str, int] = {tissue.name: i for i, tissue in enumerate(TISSUES)}
 """Place of a tissue in `TISSUES` by its name."""
 

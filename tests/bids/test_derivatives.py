@@ -50,7 +50,7 @@ def test_order_of_arguments_does_not_matter(scan, key, data):
 )
 def test_two_runs_never_share_a_file(scans):
     first, second = scans
-    for key in ("petref2t1w_xfm", "petref", "report"):
+    for key in ("petref2t1w_xfm", "motion_xfm", "petref", "report"):
         assert derivative_path(first, key) != derivative_path(second, key)
 
 

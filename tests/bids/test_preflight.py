@@ -11,7 +11,7 @@ import pytest
 
 import pipeline
 from pipeline.bids.dataset import Selection
-from pipeline.bids.preflight import render_plan, survey
+from pipeline.bids.preflight import render_plan, require_transforms, survey
 from pipeline.core.errors import ConfigError, DataError
 
 
@@ -327,3 +327,19 @@ def test_sidecar_keys_are_known_to_one_module_only():
     }
     # the simulation writes sidecars, and no other module reads them
     assert users <= {"bids/sidecar.py", "bids/simulated.py"}
+
+
+def test_given_transforms_that_are_missing_or_shared_block_their_runs(tree):
+    for session in ("a", "b"):
+        tree.pet(f"sub-01_ses-{session}")
+        tree.t1w(f"sub-01_ses-{session}")
+    plan = survey(tree.root)
+    own = str(tree.root / "xfm" / "sub-{subject}_ses-{session}.txt")
+    tree.write("xfm/sub-01_ses-a.txt", "")
+    found = require_transforms(plan, own)
+    assert [scan.label for scan in found.scans] == ["sub-01_ses-a"]
+    assert "no sub-01_ses-b.txt where coregistration.init" in str(errors_of(found, "sub-01_ses-b"))
+    tree.write("xfm/sub-01.txt", "")
+    shared = require_transforms(plan, str(tree.root / "xfm" / "sub-{subject}.txt"))
+    assert shared.scans == ()
+    assert "to another session too" in str(errors_of(shared, "sub-01_ses-a"))

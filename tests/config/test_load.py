@@ -1,5 +1,7 @@
 """Settings: precedence, messages, and what is refused."""
 
+import re
+
 import pytest
 from pydantic import ValidationError
 
@@ -177,3 +179,20 @@ def test_files_are_sought_from_the_folder_of_the_settings(tmp_path, monkeypatch)
 def test_a_wrong_value_says_what_would_do(override, told):
     with pytest.raises(ConfigError, match=told):
         load_settings(None, [override])
+
+
+@pytest.mark.parametrize(
+    ("override", "problem"),
+    [
+        ("coregistration.init=somewhere", "'header', 'identity' or a file"),
+        ("coregistration.init=/x/{subject}_{visit}.txt", "only {subject} and {session}"),
+    ],
+)
+def test_starts_of_coregistration_that_cannot_be(override, problem):
+    with pytest.raises(ConfigError, match=re.escape(problem)):
+        load_settings(None, (override,))
+
+
+def test_a_place_without_search_cannot_start_from_headers():
+    with pytest.raises(ConfigError, match="'identity' or a file"):
+        load_settings(None, ("coregistration.backend=none", "coregistration.init=header"))

@@ -70,7 +70,7 @@ def test_what_the_run_found_goes_before_what_was_assumed(tmp_path):
         out_dir=str(tmp_path),
         targets={"t1w": "sub-01/anat/sub-01_desc-preproc_T1w.nii.gz"},
         metadata={"t1w": {"SkullStripped": False, "Backend": "embedded"}},
-        found=str(found),
+        moved=str(found),
     )
     node.inputs.t1w = str(source)
     node.run(cwd=tmp_path)

@@ -66,7 +66,9 @@ def files(tmp_path):
         "quality": str(write_json(tmp_path / "anatomy.json", {"Dice": 0.8125})),
         "petref": image("petref", 5000 * inside),
         "petref2t1w_xfm": str(write_itk_transform(tmp_path / "xfm.txt", np.eye(4))),
-        "coregistration_quality": str(write_json(tmp_path / "c.json", {"Start": "headers"})),
+        "coregistration_quality": str(
+            write_json(tmp_path / "c.json", {"Coregistration": {"Start": "headers"}})
+        ),
         "confounds": table(
             "confounds",
             {
@@ -137,6 +139,7 @@ def test_files_become_a_page(tmp_path, monkeypatch, scan, files):
         "imprecise",
         "4.32",  # volume, mL
         "0.8125",
+        "headers",
         "sub-01_pet.json [InjectedMass]",
         "missing. Add it.",
         "SRTM was fitted.",

@@ -159,6 +159,15 @@ def test_the_page_says_whether_and_why_motion_was_corrected(full_report, html):
     assert "Head motion was not estimated" in render_session(replace(full_report, motion=nobody))
 
 
+def test_a_doubtful_coregistration_is_a_finding(full_report):
+    quality = {"Flagged": True, "Score": 0.312, "LeastScore": 0.5, "BrainInField": 0.514}
+    doubtful = replace(full_report.coregistration, quality=quality)
+    page = render_session(replace(full_report, coregistration=doubtful))
+    assert "its score is 0.31, below 0.50, and 51 % of the brain" in page
+    sound = replace(full_report.coregistration, quality={**quality, "Flagged": False})
+    assert "may not lie on" not in render_session(replace(full_report, coregistration=sound))
+
+
 def test_a_page_without_any_result_still_says_what_it_knows(bare_report):
     page = Elements(render_session(bare_report))
     assert "Nothing was found wrong" in " ".join(page.text)

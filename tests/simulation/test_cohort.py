@@ -131,6 +131,7 @@ def test_streams_are_independent():
         ({"treated_group": "drug"}, "no group 'drug'"),
         ({"region_correlation": 1.2}, "between 0 and 1"),
         ({"session_sd": -0.1}, "not negative"),
+        ({"tracer": "raclopride"}, "no tracer 'raclopride'"),
         ({"between_subject_sd": float("nan")}, "not negative"),
     ],
 )
@@ -156,3 +157,15 @@ def test_impossible_scanners_are_refused(options, problem):
 def test_a_negative_seed_is_refused():
     with pytest.raises(ValueError, match="seed"):
         SimulationOptions(seed=-1)
+
+
+def test_tracers_bind_where_they_are_said_to():
+    bpnd = {
+        tracer: next(draw_cohort(CohortOptions(tracer=tracer), 0)).sessions[0].kinetics.bpnd
+        for tracer in ("cortical", "striatal", "flat")
+    }
+    default = next(draw_cohort(CohortOptions(), 0)).sessions[0].kinetics.bpnd
+    np.testing.assert_array_equal(bpnd["cortical"], default)
+    putamen, frontal = TISSUE_INDEX["putamen"], TISSUE_INDEX["superiorfrontal"]
+    assert bpnd["striatal"][putamen] > 10 * bpnd["striatal"][frontal]
+    assert bpnd["flat"].max() < 0.5

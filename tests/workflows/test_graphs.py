@@ -85,6 +85,12 @@ SETTINGS = {
     "defaults": (),
     "no motion": ("motion.backend=none",),
     "no coregistration": ("coregistration.backend=none",),
+    "aligned": ("coregistration.init=identity",),
+    "given transforms": ("coregistration.init=/xfm/sub-{subject}_ses-{session}.txt",),
+    "given transforms alone": (
+        "coregistration.backend=none",
+        "coregistration.init=/xfm/sub-{subject}_ses-{session}.txt",
+    ),
     "no maps": ("kinetics.maps=false",),
     "given labels": (
         "parcellation.backend=given",
@@ -160,6 +166,23 @@ def test_every_port_of_a_contract_is_documented(step):
 def test_nothing_dangles_in_a_session(scan, folders, overrides):
     workflow = init_session_wf(scan, folders, load_settings(None, overrides))
     assert dangling_ports(workflow) == []
+
+
+@pytest.mark.parametrize(
+    ("overrides", "node", "given"),
+    [
+        (("coregistration.backend=none",), "keep_place", False),
+        (SETTINGS["given transforms alone"], "keep_place", True),
+        (SETTINGS["given transforms"], "coregister", True),
+        (SETTINGS["aligned"], "coregister", False),
+    ],
+)
+def test_given_transforms_reach_their_session(scan, folders, overrides, node, given):
+    workflow = init_session_wf(scan, folders, load_settings(None, overrides))
+    inputs = workflow.get_node(f"coregistration_wf.{node}").inputs
+    name = f"/xfm/sub-{scan.subject}_ses-{scan.session}.txt"
+    assert (inputs.init_xfm == name) is given
+    assert getattr(inputs, "aligned", False) is (overrides == SETTINGS["aligned"])
 
 
 def test_nothing_dangles_in_the_anatomy(scan, folders):

@@ -8,13 +8,15 @@ from nipype.pipeline import engine as pe
 
 from pipeline.config.schema import EmbeddedCoregistration, Resources
 from pipeline.interfaces.coregistration import Coregister
-from workflows._graph import io_node
+from workflows._graph import io_node, port_names, same
 from workflows.coregistration.contract import CoregistrationInputs, CoregistrationOutputs
 
 REQUIRES: tuple[str, ...] = ()
 METHODS = (
-    "The mean PET was aligned to the T1w rigidly by mutual information over the brain, from "
-    "several first guesses (SimpleITK)."
+    "Means of the early frames, of the late frames and of the whole scan were each aligned to the "
+    "T1w rigidly by mutual information over the brain (SimpleITK). The alignment kept is the one "
+    "whose tissues explain most of the PET: the squared first canonical correlation of all three "
+    "means with grey matter, white matter and fluid."
 )
 
 
@@ -30,15 +32,14 @@ def init_embedded_coregistration_wf(
         name="coregister",
         mem_gb=min(1.5, resources.mem_gb),
     )
-    ports = ("petref", "t1w_preproc", "brain_mask")
+    if options.init == "identity":
+        coregister.inputs.aligned = True
+    elif options.init != "header":
+        coregister.inputs.init_xfm = options.init
     workflow.connect(
         [
-            (inputnode, coregister, [(port, port) for port in ports]),
-            (
-                coregister,
-                outputnode,
-                [("petref2t1w_xfm", "petref2t1w_xfm"), ("quality", "quality")],
-            ),
+            (inputnode, coregister, same(*port_names(CoregistrationInputs))),
+            (coregister, outputnode, same(*port_names(CoregistrationOutputs))),
         ]
     )
     return workflow

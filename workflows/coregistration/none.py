@@ -1,4 +1,4 @@
-"""PET and T1w share one world already."""
+"""PET and T1w share one world already, or somebody else says how they lie."""
 
 from __future__ import annotations
 
@@ -8,29 +8,30 @@ from nipype.pipeline import engine as pe
 
 from pipeline.config.schema import NoCoregistration, Resources
 from pipeline.interfaces.coregistration import KeepPlace
-from workflows._graph import io_node
+from workflows._graph import io_node, port_names, same
 from workflows.coregistration.contract import CoregistrationInputs, CoregistrationOutputs
 
 REQUIRES: tuple[str, ...] = ()
-METHODS = "PET and T1w were taken to be aligned by their headers."
+METHODS = (
+    "PET and T1w were taken to lie as their headers, or the transform that was given, say; the "
+    "alignment was measured, not changed."
+)
 
 
 def init_no_coregistration_wf(
     options: NoCoregistration, resources: Resources, *, name: str = "coregistration_wf"
 ) -> Any:
-    """The identity; see `CoregistrationInputs`."""
+    """The identity or a given transform; see `CoregistrationInputs`."""
     workflow = pe.Workflow(name=name)
     inputnode = io_node(CoregistrationInputs, "inputnode")
     outputnode = io_node(CoregistrationOutputs, "outputnode")
-    keep_place = pe.Node(KeepPlace(), name="keep_place", mem_gb=0.1)
-    workflow.add_nodes([inputnode])
+    keep_place = pe.Node(KeepPlace(), name="keep_place", mem_gb=min(1.5, resources.mem_gb))
+    if options.init != "identity":
+        keep_place.inputs.init_xfm = options.init
     workflow.connect(
         [
-            (
-                keep_place,
-                outputnode,
-                [("petref2t1w_xfm", "petref2t1w_xfm"), ("quality", "quality")],
-            ),
+            (inputnode, keep_place, same(*port_names(CoregistrationInputs))),
+            (keep_place, outputnode, same(*port_names(CoregistrationOutputs))),
         ]
     )
     return workflow
