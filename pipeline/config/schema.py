@@ -144,6 +144,9 @@ class EmbeddedCoregistration(Section):
     backend: Literal["embedded"] = "embedded"
     smoothing_fwhm_mm: float = Field(default=4, ge=0, le=20)
     """Gaussian smoothing of the T1w for the estimation only, FWHM."""
+    least_score: float = Field(default=0.5, ge=0, le=1)
+    """A session whose tissues explain less of its PET (0 to 1) is flagged; 0.84 to 0.91 is usual,
+    noise and half a head stay below 0.5."""
     init: str = "header"
     """Where the search starts: `header` (where the headers put the images, their centres of mass
     together, and small turns about these), `identity` (they arrive aligned: no other start), or
@@ -167,6 +170,9 @@ class NoCoregistration(Section):
     """PET and T1w lie as told: nothing is searched, and the alignment is only measured."""
 
     backend: Literal["none"] = "none"
+    least_score: float = Field(default=0.5, ge=0, le=1)
+    """A session whose tissues explain less of its PET (0 to 1) is flagged; 0.84 to 0.91 is usual,
+    noise and half a head stay below 0.5."""
     init: str = "identity"
     """How they lie: `identity` (they share one world) or a file: an ITK transform
     `from-petref_to-T1w`, with `{subject}` and `{session}` of the PET."""

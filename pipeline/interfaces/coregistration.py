@@ -41,6 +41,7 @@ class _PlaceInputSpec(BaseInterfaceInputSpec):  # type: ignore[misc]
     gm_probseg = File(exists=True, mandatory=True, desc="share of grey matter, T1w space")
     wm_probseg = File(exists=True, mandatory=True, desc="share of white matter, T1w space")
     csf_probseg = File(exists=True, mandatory=True, desc="share of fluid, T1w space")
+    least_score = traits.Float(LEAST_SCORE, usedefault=True, desc="below it the run is flagged")
     # graphs are built without a look at the files that settings name; the survey has had one
     init_xfm = File(desc="ITK transform from-petref_to-T1w to take, or to start from")
 
@@ -70,7 +71,7 @@ class Coregister(SimpleInterface):  # type: ignore[misc]
             )
         except ValueError as error:
             raise DataError(f"coregistration of PET and T1w: {error}") from error
-        self._results.update(_write(Path(runtime.cwd), found))
+        self._results.update(_write(Path(runtime.cwd), found, self.inputs.least_score))
         return runtime
 
 
@@ -86,7 +87,7 @@ class KeepPlace(SimpleInterface):  # type: ignore[misc]
             found = judge_place(_references(self.inputs), _head(self.inputs), place)
         except ValueError as error:
             raise DataError(f"coregistration of PET and T1w: {error}") from error
-        self._results.update(_write(Path(runtime.cwd), found))
+        self._results.update(_write(Path(runtime.cwd), found, self.inputs.least_score))
         return runtime
 
 
@@ -124,7 +125,7 @@ def _references(inputs: Any) -> dict[str, Volume]:
     }
 
 
-def quality_of(found: PetOnT1w) -> dict[str, Any]:
+def quality_of(found: PetOnT1w, least_score: float) -> dict[str, Any]:
     """What a place says of itself, for the sidecar of the transform and for the page."""
     searched = {
         "Reference": found.reference,
@@ -137,17 +138,19 @@ def quality_of(found: PetOnT1w) -> dict[str, Any]:
     typical = np.array(TYPICAL_SCORES)
     return {
         "Score": found.score,
-        "LeastScore": LEAST_SCORE,
+        "LeastScore": least_score,
         "TypicalScores": [float(typical.min()), float(np.median(typical)), float(typical.max())],
         "ShareOfTypicalScoresBelow": float(np.mean(typical < found.score)),
-        "Flagged": not found.score >= LEAST_SCORE,
+        "Flagged": not found.score >= least_score,
         "BrainInField": found.brain_in_field,
         "ShiftFromHeaders_mm": found.shift_mm,
     } | (searched if found.starts_tried else {})
 
 
-def _write(folder: Path, found: PetOnT1w) -> dict[str, str]:
+def _write(folder: Path, found: PetOnT1w, least_score: float) -> dict[str, str]:
     xfm = write_itk_transform(folder / "petref2t1w.txt", found.petref2t1w_xfm)
     # one key, so that the sidecar of the transform takes it as it is
-    quality = write_json(folder / "coregistration.json", {"Coregistration": quality_of(found)})
+    quality = write_json(
+        folder / "coregistration.json", {"Coregistration": quality_of(found, least_score)}
+    )
     return {"petref2t1w_xfm": str(xfm), "quality": str(quality)}

@@ -92,6 +92,13 @@ def test_a_wrong_place_is_kept_but_flagged(inputs, tmp_path):
     assert quality["Flagged"] is True
 
 
+def test_the_threshold_is_a_setting(inputs, session, tmp_path):
+    given = write_itk_transform(tmp_path / "given.txt", np.linalg.inv(session.t1w2pet_xfm))
+    quality = told(KeepPlace(init_xfm=str(given), least_score=0.999, **inputs).run().outputs)
+    assert quality["LeastScore"] == 0.999
+    assert quality["Flagged"] is True
+
+
 def test_a_given_start_that_misses_is_an_error(inputs, tmp_path):
     away = np.eye(4)
     away[0, 3] = 1000

@@ -28,7 +28,7 @@ def init_embedded_coregistration_wf(
     inputnode = io_node(CoregistrationInputs, "inputnode")
     outputnode = io_node(CoregistrationOutputs, "outputnode")
     coregister = pe.Node(
-        Coregister(smoothing_fwhm_mm=options.smoothing_fwhm_mm),
+        Coregister(smoothing_fwhm_mm=options.smoothing_fwhm_mm, least_score=options.least_score),
         name="coregister",
         mem_gb=min(1.5, resources.mem_gb),
     )

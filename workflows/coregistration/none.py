@@ -25,7 +25,11 @@ def init_no_coregistration_wf(
     workflow = pe.Workflow(name=name)
     inputnode = io_node(CoregistrationInputs, "inputnode")
     outputnode = io_node(CoregistrationOutputs, "outputnode")
-    keep_place = pe.Node(KeepPlace(), name="keep_place", mem_gb=min(1.5, resources.mem_gb))
+    keep_place = pe.Node(
+        KeepPlace(least_score=options.least_score),
+        name="keep_place",
+        mem_gb=min(1.5, resources.mem_gb),
+    )
     if options.init != "identity":
         keep_place.inputs.init_xfm = options.init
     workflow.connect(
