@@ -113,6 +113,7 @@ def session_results(scan: ScanInputs, bids_dir: Path, settings: Settings) -> Res
         "morph": _Output("morph", regions, _MORPH_COLUMNS),
         "reference_morph": _Output("morph", {"desc": "reference"}, _REFERENCE_COLUMNS),
         "tacs": _Output("tacs", regions, {"TimeUnits": "s", **images}),
+        "tac_statistics": _Output("tac_statistics", regions, _STATISTICS_COLUMNS),
     }
     results = _results(scan.entities, outputs, about)
     targets = {**results.targets, "report": str(derivative_path(scan.entities, "report"))}
@@ -237,7 +238,24 @@ _CONFOUND_COLUMNS: dict[str, Any] = {
 _MORPH_COLUMNS: dict[str, Any] = {
     "volume-mm3": {"Units": "mm3", "Description": "Inside the field of view of the PET"},
     "volume-T1w-mm3": {"Units": "mm3", "Description": "Of its labels on the T1w"},
+    "in-field": {
+        "Description": "Share of the region's volume on the T1w that the field of view holds, to "
+        "within the sampling"
+    },
     "usable": {"Description": "0 where the region is too small for an estimate"},
+}
+
+
+_STATISTICS_COLUMNS: dict[str, Any] = {
+    "frame_start": {"Units": "s", "Description": "After injection"},
+    "frame_end": {"Units": "s", "Description": "After injection"},
+    "mean": {"Units": "Bq/mL", "Description": "Of the voxels, by their share of the region"},
+    "sd": {"Units": "Bq/mL", "Description": "Between the voxels, by their share of the region"},
+    "voxels": {"Description": "Voxels with a value and some share of the region"},
+    "suv": {
+        "Units": "g/mL",
+        "Description": "Mean by injected activity per body weight; n/a where one is not known",
+    },
 }
 
 

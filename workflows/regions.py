@@ -14,11 +14,17 @@ from pipeline.imaging.regions import RegionSpec
 from pipeline.interfaces.regions import CarryRegions, ExtractTacs
 from workflows._graph import io_node, same
 
-METHODS = (
-    "Regions were carried to PET space by the inverse of the coregistration, as each region's "
-    "share of every PET voxel; curves are share-weighted means. The reference region was trimmed "
-    "on the T1w by the rules listed under Regions."
-)
+
+def methods(options: Regions) -> str:
+    """What was done, for the page."""
+    means = "share-weighted means"
+    if options.least_share > 0:
+        means = f"means over voxels that belong to the region by {100 * options.least_share:g} %"
+    return (
+        "Regions were carried to PET space by the inverse of the coregistration, as each region's "
+        f"share of every PET voxel; curves are {means}. The reference region was trimmed on the "
+        "T1w by the rules listed under Regions."
+    )
 
 
 @dataclass(frozen=True)
@@ -61,6 +67,8 @@ class RegionsOutputs:
     """Brain on the PET grid."""
     tacs: str
     """A row per frame, a column per region, Bq/mL."""
+    tac_statistics: str
+    """A row per frame and region: mean, spread, voxels, uptake value."""
     region_weights: str
     """Share of every region in every PET voxel."""
 
@@ -81,6 +89,7 @@ def region_spec(options: Regions) -> RegionSpec:
         reference_name=options.reference_name,
         reference=options.reference,
         supersampling=options.supersampling,
+        least_share=options.least_share,
         grey_masked=options.grey_masked,
     )
 
@@ -131,7 +140,7 @@ def init_regions_wf(options: Regions, resources: Resources, *, name: str = "regi
             (inputnode, extract_tacs, [("pet_preproc", "pet_preproc"), ("scan", "scan")]),
             (carry_regions, extract_tacs, [("region_weights", "region_weights")]),
             (carry_regions, outputnode, same(*drawn)),
-            (extract_tacs, outputnode, [("tacs", "tacs")]),
+            (extract_tacs, outputnode, same("tacs", "tac_statistics")),
         ]
     )
     return workflow

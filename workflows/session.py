@@ -71,7 +71,7 @@ def init_session_wf(
             (motion_wf, ds_session, [("outputnode.quality", "moved")]),
             (coregistration_wf, ds_session, given("petref2t1w_xfm")),
             (coregistration_wf, ds_session, [("outputnode.quality", "placed")]),
-            (regions_wf, ds_session, given(*region_files, "reference_mask")),
+            (regions_wf, ds_session, given(*region_files, "tac_statistics", "reference_mask")),
             (kinetics_wf, ds_session, given("kinpar", *maps, *maps_mni)),
             (page, ds_session, [("page", "report")]),
         ]
@@ -97,7 +97,7 @@ def methods(settings: Settings) -> list[str]:
         parcellation.MODULES[settings.parcellation.backend].METHODS,
         motion.MODULES[settings.motion.backend].METHODS,
         coregistration.MODULES[settings.coregistration.backend].METHODS,
-        regions.METHODS,
+        regions.methods(settings.regions),
         *kinetics.methods(settings.kinetics),
     ]
 

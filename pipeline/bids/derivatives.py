@@ -78,6 +78,7 @@ OUTPUT_NAMES: Mapping[str, OutputName] = {
     "regions_dseg_tsv": OutputName("pet", "dseg", ".tsv", {"space": "petref", "desc": "regions"}),
     "reference_mask": OutputName("pet", "mask", ".nii.gz", {"space": "T1w", "desc": "reference"}),
     "tacs": OutputName("pet", "tacs", ".tsv", required=("desc",)),
+    "tac_statistics": OutputName("pet", "stats", ".tsv", required=("desc",)),
     "morph": OutputName("pet", "morph", ".tsv", required=("desc",)),
     "kinpar": OutputName("pet", "kinpar", ".tsv", required=("model",), optional=("desc",)),
     "mimap": OutputName(

@@ -44,6 +44,7 @@ logs/
 **/*_mimap.*
 **/*_kinpar.*
 **/*_tacs.*
+**/*_stats.*
 **/*_morph.*
 **/*_petref.*
 **/*_timeseries.*

@@ -306,6 +306,11 @@ class Regions(Section):
     """Its name in tables."""
     supersampling: int = Field(default=3, ge=1, le=6)
     """Sample points along each edge of a PET voxel when region fractions are measured."""
+    least_share: float = Field(default=0, ge=0, le=1)
+    """0: every voxel counts in a region by its share of it. Above 0: voxels with at least this
+    share count in full, others not at all: less of what lies beside, more noise. Small regions of
+    high contrast, voxels of 2 mm, a scanner of 2.5 mm FWHM: by share -15 % and 3.0 % of a voxel's
+    noise; from a share of 0.5 on -13 and 3.5 %, from 0.9 on -7 and 4.8 %."""
     minimum_volume_mm3: float = Field(default=100, ge=0)
     """Regions with less volume inside the field of view get no estimate."""
 

@@ -132,6 +132,8 @@ class RegionSpec:
     reference_name: str
     reference: TrimRules
     supersampling: int
+    least_share: float = 0.0
+    """Share of a region that a voxel needs to count in full; 0 for counting by its share."""
     grey_masked: bool = False
     """Whether every region with a label of grey matter comes once more, as `gm<name>`, its voxels
     of grey matter."""
@@ -220,6 +222,10 @@ def region_fractions(
     trimmed = trim_reference(anatomy.landmarks(), spec.reference)
     reference = carried(anatomy.labels.with_data(trimmed.mask.astype(np.int32)))
     regions[spec.reference_name] = reference.of((1,))
+    if spec.least_share > 0:
+        # shares are sums of sample points: a hair's tolerance, or rounding would decide
+        least = spec.least_share - 1e-9
+        regions = {name: (share >= least).astype(float) for name, share in regions.items()}
     return RegionFractions(regions, labels, trimmed)
 
 
@@ -266,6 +272,18 @@ def _body(anatomy: Anatomy, region: MniRegion) -> Body:
 
 
 @dataclass(frozen=True, eq=False)
+class RegionStatistics:
+    """What a frame shows of every region; NaN for a region without a voxel."""
+
+    mean: FloatArray
+    """(R,); voxels by their weights."""
+    standard_deviation: FloatArray
+    """(R,); between voxels, by their weights."""
+    voxels: IntArray
+    """(R,); with a value and some share of the region."""
+
+
+@dataclass(frozen=True, eq=False)
 class RegionWeights:
     """Weights that turn a frame into regional means."""
 
@@ -290,15 +308,24 @@ class RegionWeights:
         values = np.asarray(self.weights @ frame.reshape(-1).astype(np.float64))
         return np.where(self.volume_mm3 > 0, values, np.nan)
 
+    def statistics(self, frame: FloatArray) -> RegionStatistics:
+        """Means and spread of a frame (X, Y, Z) over the voxels with a value."""
+        flat = frame.reshape(-1).astype(np.float64)
+        known = np.isfinite(flat)
+        flat = np.where(known, flat, 0.0)
+        share = np.asarray(self.weights @ known.astype(np.float64))
+        there = share > 0
+        mean, square = (
+            np.divide(self.weights @ v, share, out=np.full(share.shape, np.nan), where=there)
+            for v in (flat, flat**2)
+        )
+        voxels = self.weights.astype(bool).astype(np.int64) @ known.astype(np.int64)
+        spread = np.sqrt(np.maximum(square - mean**2, 0.0))
+        return RegionStatistics(mean, spread, np.asarray(voxels))
+
     def finite_means(self, estimates: FloatArray) -> FloatArray:
         """Like `means`, over the voxels (X, Y, Z) with a value; NaN for a region without one."""
-        flat = estimates.reshape(-1).astype(np.float64)
-        known = np.isfinite(flat)
-        share = np.asarray(self.weights @ known.astype(np.float64))
-        total = np.asarray(self.weights @ np.where(known, flat, 0.0))
-        mean = np.full(share.shape, np.nan)
-        np.divide(total, share, out=mean, where=share > 0)
-        return mean
+        return self.statistics(estimates).mean
 
 
 def _labelled_box(

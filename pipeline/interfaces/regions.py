@@ -24,6 +24,7 @@ from pipeline.imaging.reference import Trimmed
 from pipeline.imaging.regions import (
     Anatomy,
     RegionSpec,
+    RegionStatistics,
     RegionWeights,
     region_fractions,
 )
@@ -95,10 +96,16 @@ class CarryRegions(SimpleInterface):  # type: ignore[misc]
         drawn = _drawn(fractions, grid.shape)
         seen = np.bincount(drawn.ravel(), minlength=len(names) + 1)[1:]
         t1w_mm3 = _t1w_volumes(anatomy, spec)
+        in_field = {
+            name: found.labels.volume_mm3(members) / t1w_mm3[name]
+            for name, members in spec.labels
+            if t1w_mm3[name] > 0
+        }
         morph = names.assign(
             **{
                 "volume-mm3": weights.volume_mm3[:-1],
                 "volume-T1w-mm3": [t1w_mm3.get(name, np.nan) for name in spec.names],
+                "in-field": [in_field.get(name, np.nan) for name in spec.names],
                 "usable": (weights.volume_mm3[:-1] >= self.inputs.minimum_volume_mm3).astype(int),
             }
         )
@@ -177,6 +184,7 @@ class _ExtractTacsInputSpec(BaseInterfaceInputSpec):  # type: ignore[misc]
 
 class _ExtractTacsOutputSpec(TraitedSpec):  # type: ignore[misc]
     tacs = File(exists=True, desc="a row per frame, a column per region, Bq/mL")
+    tac_statistics = File(exists=True, desc="a row per frame and region")
 
 
 class ExtractTacs(SimpleInterface):  # type: ignore[misc]
@@ -188,12 +196,37 @@ class ExtractTacs(SimpleInterface):  # type: ignore[misc]
     input_spec, output_spec = _ExtractTacsInputSpec, _ExtractTacsOutputSpec
 
     def _run_interface(self, runtime: Any) -> Any:
-        regions = read_region_weights(self.inputs.region_weights)
-        timing = self.inputs.scan.timing
-        frames = iterate_frames(self.inputs.pet_preproc)
-        means = np.array([regions.finite_means(frame.data) for frame in frames])
+        regions, folder = read_region_weights(self.inputs.region_weights), Path(runtime.cwd)
+        scan, frames = self.inputs.scan, iterate_frames(self.inputs.pet_preproc)
+        seen = [regions.statistics(frame.data) for frame in frames]
+        times = pd.DataFrame({"frame_start": scan.timing.start_s, "frame_end": scan.timing.end_s})
+        statistics = pd.concat([_statistics(regions.names, frame) for frame in seen])
+        statistics["suv"] = statistics["mean"] * _suv_per_bqml(scan)
+        statistics = pd.concat(
+            [times.loc[times.index.repeat(len(regions.names))].reset_index(drop=True),
+             statistics.reset_index(drop=True)], axis=1,
+        )  # fmt: skip
+        means = np.array([frame.mean for frame in seen])
         means[:, regions.volume_mm3 < self.inputs.minimum_volume_mm3] = np.nan
-        table = pd.DataFrame({"frame_start": timing.start_s, "frame_end": timing.end_s})
-        table[list(regions.names)] = means
-        self._results["tacs"] = str(write_table(Path(runtime.cwd) / "tacs.tsv", table))
+        tacs = pd.concat([times, pd.DataFrame(means, columns=list(regions.names))], axis=1)
+        self._results.update(
+            tacs=str(write_table(folder / "tacs.tsv", tacs)),
+            tac_statistics=str(write_table(folder / "stats.tsv", statistics)),
+        )
         return runtime
+
+
+def _statistics(names: tuple[str, ...], frame: RegionStatistics) -> pd.DataFrame:
+    return pd.DataFrame(
+        {"name": names, "mean": frame.mean, "sd": frame.standard_deviation, "voxels": frame.voxels}
+    )
+
+
+def _suv_per_bqml(scan: ScanInputs) -> float:
+    """SUV, g/mL, of 1 Bq/mL; NaN where activity or weight are not known."""
+    if scan.injected_mbq is None or scan.body_weight_kg is None:
+        return float("nan")
+    return scan.body_weight_kg / scan.injected_mbq / _BQ_PER_KBQ
+
+
+_BQ_PER_KBQ = 1000.0

@@ -196,15 +196,18 @@ def _read_regions(given: Mapping[str, Any]) -> Regions | None:
     names = read_table(given["regions_dseg_tsv"])
     volumes: dict[str, float] = {}
     small: list[str] = []
+    in_field: dict[str, float] = {}
     if "morph" in given:
         morph = read_table(given["morph"])
         volumes = dict(zip(morph["name"], morph["volume-mm3"].astype(float), strict=True))
+        in_field = dict(zip(morph["name"], morph["in-field"].astype(float), strict=True))
         small = morph.loc[morph["usable"] == 0, "name"].astype(str).to_list()
     return Regions(
         labels=read_labels(given["regions_dseg"]),
         names=dict(zip(names["index"].astype(int), names["name"].astype(str), strict=True)),
         volumes_mm3=volumes,
         too_small=small,
+        in_field=in_field,
         trimming=read_table(given["reference_morph"]).to_dict("records")
         if "reference_morph" in given
         else (),

@@ -105,6 +105,8 @@ class Regions:
     """Rules of the reference region: `name`; on the T1w, `volume-mm3` left and `voxels-lost`."""
     too_small: Sequence[str] = ()
     """Names of regions with too little volume for an estimate."""
+    in_field: Mapping[str, float] = field(default_factory=dict)
+    """Region to the share of it that the field of view holds."""
 
     @property
     def colours(self) -> dict[int, Colour]:
@@ -228,6 +230,7 @@ def _findings(report: SessionReport) -> Section:
     if small:
         told = "too small for an estimate (regions.minimum_volume_mm3), or outside the PET"
         notes.append(Note("warning", told, ", ".join(small)))
+    notes += _cut_off(report.regions)
     notes += [
         Note("warning", text, "anatomy") for text in report.anatomy_quality.get("Warnings", ())
     ]
@@ -238,6 +241,19 @@ def _findings(report: SessionReport) -> Section:
     ]
     text = () if notes else ("Nothing was found wrong with the data or the fits.",)
     return Section("findings", "Findings", text=text, notes=notes)
+
+
+def _cut_off(regions: Regions | None) -> list[Note]:
+    """A note on every region of which the field of view lacks a part."""
+    shares = regions.in_field.items() if regions is not None else ()
+    return [
+        Note("warning", f"{100 * (1 - share):.0f} % of it lie outside the field of view", name)
+        for name, share in shares
+        if share < _WHOLE
+    ]
+
+
+_WHOLE = 0.95
 
 
 def _misplaced(coregistration: Coregistration | None) -> list[Note]:

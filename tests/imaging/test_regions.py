@@ -1,7 +1,10 @@
 """Regions in PET space: shares, volumes, means."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
+from statsmodels.stats.weightstats import DescrStatsW
 
 from pipeline.core.transforms import rigid_matrix
 from pipeline.core.volume import Volume
@@ -15,6 +18,8 @@ from pipeline.imaging.regions import (
     label_fractions,
     region_fractions,
 )
+from pipeline.imaging.resampling import resample_rigid, smooth
+from pipeline.io.atlas import load_atlas
 
 NEAR = TrimByDistance(distance_mm=0, labels=(8,), erosion_mm=2, neighbours=(), least_grey=0)
 
@@ -147,3 +152,50 @@ def test_regions_come_raw_and_masked_by_grey_matter(labels, grid):
     fractions = region_fractions(anatomy, grid, np.eye(4), spec).regions
     assert tuple(fractions) == spec.names == ("HIP", "gmHIP", "CBL")
     assert fractions["gmHIP"].sum() == pytest.approx(fractions["HIP"].sum() / 2, rel=0.03)
+
+
+def test_voxels_may_need_a_least_share(labels, grid):
+    spec = RegionSpec((("A", (17,)),), (), "REF", NEAR, 3, least_share=0.5)
+    anatomy = anatomy_of(labels, np.zeros((*labels.shape, 3), np.float32))
+    full = region_fractions(anatomy, grid, np.eye(4), spec).regions["A"]
+    shares = region_fractions(anatomy, grid, np.eye(4), replace(spec, least_share=0)).regions["A"]
+    np.testing.assert_array_equal(full, (shares > 0.5 - 1e-6).astype(float))
+    assert ((shares > 0) & (shares < 1)).any()
+
+
+def test_statistics_are_those_of_weighted_voxels(grid):
+    rng = np.random.default_rng(3)
+    share = rng.random(grid.data.size) * (rng.random(grid.data.size) < 0.1)
+    frame = rng.normal(100, 20, grid.shape)
+    frame[rng.random(grid.shape) < 0.05] = np.nan
+    weights = RegionWeights.of({"A": share, "none": 0 * share}, grid.voxel_volume_mm3)
+    found = weights.statistics(frame)
+    known = np.isfinite(frame.ravel())
+    described = DescrStatsW(frame.ravel()[known], share[known])
+    assert found.mean[0] == pytest.approx(described.mean, rel=1e-12)
+    assert found.standard_deviation[0] == pytest.approx(described.std, rel=1e-9)
+    assert found.voxels.tolist() == [np.count_nonzero(known & (share > 0)), 0]
+    assert np.isnan([found.mean[1], found.standard_deviation[1]]).all()
+
+
+@pytest.mark.slow
+def test_curves_are_those_of_a_much_finer_sampling():
+    """Regions of over 1 mL, oblique to a PET of 2 mm, a scanner of 2.5 mm FWHM."""
+    labels = load_atlas()
+    levels = 1 + np.random.default_rng(8).random(int(labels.data.max()) + 1)
+    levels[0] = 0.1
+    image = smooth(labels.with_data(levels[labels.data].astype(np.float32)), 2.5)
+    affine = labels.affine @ np.diag([2.0, 2, 2, 1])
+    grid = Volume(np.zeros([n // 2 for n in labels.shape], np.float32), affine)
+    xfm = rigid_matrix(np.array([3.0, -2, 4]), np.radians([8, -6, 5]))
+    pet = resample_rigid(image, grid, xfm, order=1)
+    regions = {"ACC": (1002, 2002, 1026, 2026), "HIP": (17, 53), "VST": (26, 58), "PUT": (12, 51),
+               "AMY": (18, 54), "PAL": (13, 52), "PHG": (1016,), "ENT": (2006,)}  # fmt: skip
+    usual, fine = (label_fractions(labels, grid, xfm, points) for points in (3, 10))
+    assert all(fine.volume_mm3(members) > 1000 for members in regions.values())
+    means, truth = (
+        RegionWeights.of({n: carried.of(m) for n, m in regions.items()}, 8.0).means(pet)
+        for carried in (usual, fine)
+    )
+    print(np.round(100 * (means / truth - 1), 3))
+    np.testing.assert_allclose(means, truth, rtol=0.005)

@@ -58,9 +58,14 @@ def test_regional_means_are_over_the_voxels_of_all_frames(scan, tmp_path):
         pet_preproc=kept, scan=scan, minimum_volume_mm3=1.0,
         region_weights=str(write_region_weights(tmp_path / "regions.npz", weights)),
     )  # fmt: skip
-    tacs = read_table(node.run().outputs.tacs)
+    found = node.run().outputs
+    tacs = read_table(found.tacs)
     np.testing.assert_array_equal(tacs["R"], [1, 2])
     assert pd.isna(tacs["Lost"]).all()
+    statistics = read_table(found.tac_statistics)
+    assert statistics["name"].tolist() == ["R", "Lost"] * 2
+    assert statistics["voxels"].tolist() == [16, 0] * 2
+    assert statistics["frame_start"].is_monotonic_increasing
     assert np.isnan(read_series(kept)[0][0]).all()
 
 

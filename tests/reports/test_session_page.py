@@ -133,6 +133,14 @@ def test_a_large_step_of_the_head_is_among_the_findings(full_report, html):
     assert "Nothing was found wrong" not in moved
 
 
+def test_a_region_that_leaves_the_field_of_view_is_a_finding(full_report, html):
+    assert "outside the field of view" not in html
+    cut = replace(full_report.regions, in_field={"Caudate": 0.62, "Cerebellum": 0.99})
+    page = render_session(replace(full_report, regions=cut))
+    assert page.count("outside the field of view") == 1
+    assert "38 % of it lie outside" in page
+
+
 def test_doubts_about_the_anatomy_are_among_the_findings(full_report):
     told = "2 % of the brain lie outside the T1w image or where it is zero"
     doubtful = replace(full_report, anatomy_quality={"gm_dice": 0.8, "Warnings": [told]})
