@@ -99,6 +99,25 @@ def _too_long(timing: FrameTiming, first: int, last: int, grouping: Grouping) ->
     return bool(length_s > grouping.longest_group_s + _ROUNDING_S)
 
 
+def split_at_jumps(groups: Sequence[slice], steps_mm: FloatArray) -> list[slice]:
+    """The groups, those beside a large step (G - 1,) taken apart into their frames.
+
+    The head may have jumped between two frames of one of them.
+    """
+    large = np.concatenate([[False], steps_mm > _JUMP_MM, [False]])
+    beside = large[1:] | large[:-1]
+    return [
+        part
+        for group, apart in zip(groups, beside, strict=True)
+        for part in (
+            [slice(f, f + 1) for f in range(group.start, group.stop)] if apart else [group]
+        )
+    ]
+
+
+_JUMP_MM = 1.0
+
+
 def reference_groups(
     choice: ReferenceFrames, groups: Sequence[slice], counts: FloatArray, timing: FrameTiming
 ) -> BoolArray:

@@ -16,7 +16,7 @@ from pipeline.core.volume import BoolArray, FloatArray, IntArray
 CorrectionMode = Literal["always", "auto", "never", "listed"]
 
 _CERTAIN = 3.0  # standard errors
-_RISE = 1.2
+_RISE = 2.0
 
 
 class Source(StrEnum):

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 import numpy as np
 from scipy import ndimage
 from scipy.spatial.transform import Rotation, Slerp
 
 from pipeline.core.timing import FrameTiming
-from pipeline.core.transforms import apply_affine
+from pipeline.core.transforms import apply_affine, displacement_mm
 from pipeline.core.volume import BoolArray, FloatArray, Volume
 from pipeline.imaging.frame_groups import (
     Grouping,
@@ -18,6 +19,7 @@ from pipeline.imaging.frame_groups import (
     decays,
     group_frames,
     reference_groups,
+    split_at_jumps,
 )
 from pipeline.imaging.groupwise import FrameGroup, Poses, recentred
 from pipeline.imaging.head_motion import HeadMotion, Source
@@ -78,26 +80,85 @@ def estimate_motion(
     ValueError
         If no frame is late enough, or none shows a head.
     """
-    frames, averaged_mm = _read(frame, len(timing))
-    whole = _mean(frames, timing.duration_s)
-    if not whole.data.any():
-        raise ValueError("no frame shows a head: all are empty")
-    mask = head_mask(smooth(whole, _MASK_FWHM_MM))
-    inside_bq = [v.data[mask].sum(dtype=np.float64) * v.voxel_volume_mm3 / 1000 for v in frames]
-    counts = decays(np.array(inside_bq), timing, decay_constant_per_s)
-    groups = group_frames(counts, timing, search.grouping)
-    fwhm_mm = np.sqrt(np.maximum(search.smoothing_fwhm_mm**2 - averaged_mm**2, 0))
-    joined = [smooth(_mean(frames[g], timing.duration_s[g]), fwhm_mm) for g in groups]
-    of_group = np.array([counts[g].sum() for g in groups])
-    precision = of_group * reference_groups(search.reference, groups, counts, timing)
-    rough = _roughly_aligned(joined, mask, precision)
-    poses = FrameGroup(joined, mask, precision).align(rough, _FINE_STEPS, _TOLERANCE_MM)
-    enough = of_group >= search.grouping.minimum_counts
-    placed = enough & (poses.standard_error_mm < search.largest_error_mm)
-    if not placed.any():
+    scan = _Scan.of(frame, timing, decay_constant_per_s, search)
+    groups = group_frames(scan.counts, timing, search.grouping)
+    aligned = scan.aligned(groups)
+    if aligned.placed.any():
+        # the mean of a head before and after a jump lies at neither place
+        apart = split_at_jumps(groups, aligned.steps_mm(scan.head_points_mm))
+        if len(apart) > len(groups):
+            aligned = scan.aligned(apart)
+    if not aligned.placed.any():
         raise ValueError("no frame shows a head clearly enough to place it")
-    points = apply_affine(whole.affine, np.argwhere(mask).astype(float))
-    return _by_frame(poses, placed, groups, _Counted(timing, counts), points)
+    return _by_frame(aligned, _Counted(timing, scan.counts), scan.head_points_mm)
+
+
+@dataclass(frozen=True, eq=False)
+class _Aligned:
+    """Groups of frames and where each lies."""
+
+    groups: Sequence[slice]
+    poses: Poses
+    placed: BoolArray
+    """(G,); with enough counts and a pose that is certain enough."""
+
+    def steps_mm(self, head_points_mm: FloatArray) -> FloatArray:
+        """Mean shift of the head from every group to the next, (G - 1,); NaN beside no pose."""
+        xfms = np.linalg.inv(self.poses.reference2frame_xfms)
+        steps = [displacement_mm(a, b, head_points_mm).mean() for a, b in pairwise(xfms)]
+        both = self.placed[1:] & self.placed[:-1]
+        return np.where(both, np.array(steps), np.nan) if steps else np.empty(0)
+
+
+@dataclass(frozen=True, eq=False)
+class _Scan:
+    """Coarse frames, the head in them, and their counts."""
+
+    frames: list[Volume]
+    timing: FrameTiming
+    mask: BoolArray
+    counts: FloatArray
+    fwhm_mm: FloatArray
+    search: MotionSearch
+
+    @classmethod
+    def of(
+        cls,
+        frame: Callable[[int], Volume],
+        timing: FrameTiming,
+        decay_constant_per_s: float,
+        search: MotionSearch,
+    ) -> _Scan:
+        frames, averaged_mm = _read(frame, len(timing))
+        whole = _mean(frames, timing.duration_s)
+        if not whole.data.any():
+            raise ValueError("no frame shows a head: all are empty")
+        mask = head_mask(smooth(whole, _MASK_FWHM_MM))
+        inside_bq = [
+            v.data[mask].sum(dtype=np.float64) * v.voxel_volume_mm3 / 1000 for v in frames
+        ]
+        counts = decays(np.array(inside_bq), timing, decay_constant_per_s)
+        fwhm_mm = np.sqrt(np.maximum(search.smoothing_fwhm_mm**2 - averaged_mm**2, 0))
+        return cls(frames, timing, mask, counts, fwhm_mm, search)
+
+    @property
+    def head_points_mm(self) -> FloatArray:
+        """Points (N, 3) of the head."""
+        return apply_affine(self.frames[0].affine, np.argwhere(self.mask).astype(float))
+
+    def aligned(self, groups: Sequence[slice]) -> _Aligned:
+        """Poses of groups of frames."""
+        joined = [
+            smooth(_mean(self.frames[g], self.timing.duration_s[g]), self.fwhm_mm) for g in groups
+        ]
+        of_group = np.array([self.counts[g].sum() for g in groups])
+        chosen = reference_groups(self.search.reference, groups, self.counts, self.timing)
+        precision = of_group * chosen
+        rough = _roughly_aligned(joined, self.mask, precision)
+        poses = FrameGroup(joined, self.mask, precision).align(rough, _FINE_STEPS, _TOLERANCE_MM)
+        enough = of_group >= self.search.grouping.minimum_counts
+        placed = enough & (poses.standard_error_mm < self.search.largest_error_mm)
+        return _Aligned(groups, poses, placed)
 
 
 @dataclass(frozen=True, eq=False)
@@ -111,14 +172,9 @@ class _Counted:
         return float(self.timing.start_s[group.start] + self.timing.end_s[group.stop - 1]) / 2
 
 
-def _by_frame(
-    poses: Poses,
-    placed: BoolArray,
-    groups: Sequence[slice],
-    frames: _Counted,
-    head_points_mm: FloatArray,
-) -> HeadMotion:
+def _by_frame(aligned: _Aligned, frames: _Counted, head_points_mm: FloatArray) -> HeadMotion:
     """What is known of groups, for every frame; what is not, from the neighbours in time."""
+    groups, poses, placed = aligned.groups, aligned.poses, aligned.placed
     centre_mm = head_points_mm.mean(axis=0)
     length_s = np.array([frames.timing.duration_s[g].sum() for g in groups])
     xfms = recentred(poses.reference2frame_xfms[placed], length_s[placed], centre_mm)

@@ -4,7 +4,13 @@ import numpy as np
 import pytest
 
 from pipeline.core.timing import FrameTiming
-from pipeline.imaging.frame_groups import Grouping, decays, group_frames, reference_groups
+from pipeline.imaging.frame_groups import (
+    Grouping,
+    decays,
+    group_frames,
+    reference_groups,
+    split_at_jumps,
+)
 from pipeline.simulation.options import paper_timing
 
 TIMING = paper_timing()
@@ -71,3 +77,11 @@ def test_reference_is_all_the_second_half_or_the_most_counts():
     most = reference_groups("counts", groups, counts, TIMING)
     assert counts[most].min() >= counts[~most].max()
     assert counts[most].sum() >= counts.sum() / 2 > counts[most].sum() - counts[most].min()
+
+
+def test_groups_beside_a_jump_are_taken_apart():
+    groups = [slice(4, 6), slice(6, 9), slice(9, 11), slice(11, 12)]
+    assert split_at_jumps(groups, np.array([0.3, 0.2, np.nan])) == groups
+    apart = split_at_jumps(groups, np.array([0.3, 2.2, 0.1]))
+    assert apart == [slice(4, 6), *(slice(f, f + 1) for f in range(6, 11)), slice(11, 12)]
+    assert split_at_jumps(groups[:1], np.empty(0)) == groups[:1]
