@@ -54,7 +54,7 @@ def init_embedded_anatomy_wf(
     acpc = SharedNode(AlignAcpc(), name="acpc", mem_gb=min(1.0, resources.mem_gb), n_procs=1)
     align_atlas = atlas_node()
     tissues = SharedNode(
-        ClassifyTissues(), name="tissues", mem_gb=min(2.0, resources.mem_gb), n_procs=1
+        ClassifyTissues(), name="tissues", mem_gb=min(2.5, resources.mem_gb), n_procs=1
     )
     images = [("t1w_preproc", "t1w_preproc"), ("brain_mask", "brain_mask")]
     shares = [(f"{tissue}_probseg", f"{tissue}_probseg") for tissue in ("gm", "wm", "csf")]

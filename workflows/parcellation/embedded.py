@@ -29,7 +29,7 @@ def init_embedded_parcellation_wf(
     inputnode = io_node(ParcellationInputs, "inputnode")
     outputnode = io_node(ParcellationOutputs, "outputnode")
     align_atlas = atlas_node()
-    label = SharedNode(LabelBrain(), name="label", mem_gb=min(2.0, resources.mem_gb), n_procs=1)
+    label = SharedNode(LabelBrain(), name="label", mem_gb=min(2.5, resources.mem_gb), n_procs=1)
     workflow.connect(
         [
             (inputnode, label, [(port, port) for port in port_names(ParcellationInputs)]),
