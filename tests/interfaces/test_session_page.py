@@ -91,7 +91,13 @@ def files(tmp_path):
         "regions_dseg_tsv": table("regions", {"index": [1], "name": ["Putamen"]}),
         "morph": table(
             "morph",
-            {"index": [1], "name": ["Putamen"], "volume-mm3": [4321.0], "usable": [1]},
+            {
+                "index": [1],
+                "name": ["Putamen"],
+                "volume-mm3": [4321.0],
+                "in-field": 1.0,
+                "usable": [1],
+            },
         ),
         "tacs": table("tacs", {**frames, "Putamen": 2e4, "Cerebellum": 1e4, "Brain": 1e4}),
         "models": [Srtm()],
