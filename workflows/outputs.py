@@ -116,6 +116,8 @@ def session_results(scan: ScanInputs, bids_dir: Path, settings: Settings) -> Res
         "tacs": _Output("tacs", regions, {"TimeUnits": "s", **images}),
         "tac_statistics": _Output("tac_statistics", regions, _STATISTICS_COLUMNS),
     }
+    if not settings.scan.save_frames:
+        del outputs["pet_preproc"]
     results = _results(scan.entities, outputs, about)
     targets = {**results.targets, "report": str(derivative_path(scan.entities, "report"))}
     fits = _fit_results(scan, settings, about)

@@ -41,12 +41,14 @@ def init_session_wf(
     motion_wf.inputs.inputnode.pet = [str(path) for path in scan.files]
     motion_wf.inputs.inputnode.scan = scan
     motion_wf.inputs.inputnode.drop_empty = settings.scan.drop_empty
+    motion_wf.inputs.inputnode.save_frames = settings.scan.save_frames
     page = _page_node(settings, findings)
     ds_session = _saving_node(scan, folders, settings)
 
     maps = ("maps", "flags") if settings.kinetics.maps else ()
     maps_mni = ("maps_mni",) if settings.kinetics.maps else ()
-    motion_files = ("pet_preproc", "petref", "motion_xfms", "confounds")
+    frames = ("pet_preproc",) if settings.scan.save_frames else ()
+    motion_files = (*frames, "petref", "motion_xfms", "confounds")
     region_files = ("regions_dseg", "regions_dseg_tsv", "morph", "reference_morph", "tacs")
     workflow.connect(
         [

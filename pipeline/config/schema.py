@@ -94,7 +94,7 @@ FrameNumbers = tuple[Annotated[int, Field(ge=0)], ...]
 
 
 class Scan(Section):
-    """Which frames make a scan."""
+    """Which frames make a scan, and whether they are kept."""
 
     join_runs: bool = False
     """Whether runs that differ in `run-` only are one scan, as after a break: they must be of one
@@ -111,6 +111,10 @@ class Scan(Section):
     drop_empty: bool = False
     """Whether frames without any counts, zero or not finite all over, are left out. Only the run
     itself looks at voxels: the page tells of them, `petbind check` does not."""
+    save_frames: bool = True
+    """Whether the frames in one space are written as an image, `*_desc-preproc_pet.nii.gz`.
+    Without, no 4-D image is written anywhere: whoever needs frames makes them from the raw ones,
+    one at a time. Results are the same, to the bit."""
 
     @field_validator("drop_frames_of")
     @classmethod

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +27,7 @@ from pipeline.core.volume import FloatArray, Volume
 from pipeline.imaging.frame_means import mean_over_frames
 from pipeline.imaging.head_motion import CorrectionRule, HeadMotion, Source
 from pipeline.imaging.motion import MotionSearch, estimate_motion, head_mask
-from pipeline.io.frames import RawFrames
+from pipeline.io.frames import FramesOnDemand, RawFrames, write_frames_on_demand
 from pipeline.io.images import write_array, write_volume
 from pipeline.io.tables import write_json, write_table
 from pipeline.io.transforms import write_itk_transforms
@@ -38,6 +37,7 @@ class _FramesInputSpec(BaseInterfaceInputSpec):  # type: ignore[misc]
     pet = InputMultiObject(File(exists=True), mandatory=True, desc="dynamic PET, or its runs")
     scan = traits.Instance(ScanInputs, mandatory=True, desc="frame timing and scale")
     drop_empty = traits.Bool(False, usedefault=True, desc="leave out frames without counts")
+    save_frames = traits.Bool(True, usedefault=True, desc="write frames, or how to make them")
 
 
 class _MotionInputSpec(_FramesInputSpec):
@@ -48,7 +48,7 @@ class _MotionInputSpec(_FramesInputSpec):
 
 class _FramesOutputSpec(TraitedSpec):  # type: ignore[misc]
     scan = traits.Instance(ScanInputs, desc="the scan with the frames that are left")
-    pet_preproc = File(exists=True, desc="frames in one space, Bq/mL")
+    pet_preproc = File(exists=True, desc="frames in one space, Bq/mL, or how to make them")
     petref = File(exists=True, desc="their mean")
     motion_xfms = File(exists=True, desc="transform of every frame")
     confounds = File(exists=True, desc="motion parameters, a row per frame")
@@ -76,11 +76,10 @@ class CorrectMotion(SimpleInterface):  # type: ignore[misc]
                 raise DataError(f"{scan.pet.name}: motion correction: {error}") from error
             motion = _still(_mean(frames.placed(), scan.timing), len(frames))
         decision = rule.decide(scan.entities, motion)
-        placed = frames.placed(motion.frame2petref_xfms if decision.corrected else None)
+        xfms = motion.frame2petref_xfms if decision.corrected else None
+        folder, save = Path(runtime.cwd), self.inputs.save_frames
+        written, _ = (_write_frames if save else _describe_frames)(folder, frames, xfms, scan)
         still = np.tile(np.eye(4), (len(frames), 1, 1))
-        xfms = motion.frame2petref_xfms if decision.corrected else still
-        folder = Path(runtime.cwd)
-        written, _ = _write_frames(folder, placed, scan.timing)
         quality = {
             "MotionCorrected": decision.corrected,
             "MotionCorrectionReason": decision.reason,
@@ -90,7 +89,9 @@ class CorrectMotion(SimpleInterface):  # type: ignore[misc]
         self._results.update(
             written,
             scan=scan,
-            motion_xfms=str(write_itk_transforms(folder / "motion.txt", xfms)),
+            motion_xfms=str(
+                write_itk_transforms(folder / "motion.txt", still if xfms is None else xfms)
+            ),
             **_write_motion(folder, scan.timing, motion, quality),
         )
         return runtime
@@ -103,8 +104,8 @@ class KeepFrames(SimpleInterface):  # type: ignore[misc]
 
     def _run_interface(self, runtime: Any) -> Any:
         frames, scan = _frames(self.inputs)
-        folder = Path(runtime.cwd)
-        written, petref = _write_frames(folder, frames.placed(), scan.timing)
+        folder, save = Path(runtime.cwd), self.inputs.save_frames
+        written, petref = (_write_frames if save else _describe_frames)(folder, frames, None, scan)
         still = _still(petref, len(frames))
         xfms = write_itk_transforms(folder / "motion.txt", still.frame2petref_xfms)
         quality = {
@@ -178,24 +179,35 @@ def _mean(frames: Iterator[Volume], timing: FrameTiming) -> Volume:
 
 
 def _write_frames(
-    folder: Path, frames: Iterator[Volume], timing: FrameTiming
+    folder: Path, frames: RawFrames, xfms: FloatArray | None, scan: ScanInputs
 ) -> tuple[dict[str, str], Volume]:
     """Write frames and their mean; returns the files and the mean."""
-    first = next(frames)
-    series = np.empty((*first.shape, len(timing)), np.float32, order="F")
+    series = np.empty((*frames.grid.shape, len(frames)), np.float32, order="F")
 
     def kept() -> Iterator[Volume]:
-        for i, frame in enumerate(chain([first], frames)):
+        for i, frame in enumerate(frames.placed(xfms)):
             series[..., i] = frame.data
             yield frame
 
-    petref, covered = mean_over_frames(kept(), timing.duration_s)
+    petref, covered = mean_over_frames(kept(), scan.timing.duration_s)
     series[~covered] = np.nan
-    files = {
-        "pet_preproc": str(write_array(folder / "pet_preproc.nii.gz", series, petref.affine)),
-        "petref": str(write_volume(folder / "petref.nii.gz", petref)),
-    }
-    return files, petref
+    path = write_array(folder / "pet_preproc.nii.gz", series, petref.affine)
+    return _with_mean(folder, path, petref), petref
+
+
+def _describe_frames(
+    folder: Path, frames: RawFrames, xfms: FloatArray | None, scan: ScanInputs
+) -> tuple[dict[str, str], Volume]:
+    """Write how frames are made, and their mean; one frame is held at a time."""
+    petref, covered = mean_over_frames(frames.placed(xfms), scan.timing.duration_s)
+    on_demand = FramesOnDemand(frames, xfms, covered)
+    path = write_frames_on_demand(folder / "pet_preproc.npz", on_demand)
+    return _with_mean(folder, path, petref), petref
+
+
+def _with_mean(folder: Path, frames: Path, petref: Volume) -> dict[str, str]:
+    mean = write_volume(folder / "petref.nii.gz", petref)
+    return {"pet_preproc": str(frames), "petref": str(mean)}
 
 
 def _write_motion(

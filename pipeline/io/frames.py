@@ -108,3 +108,74 @@ class RawFrames:
 
 def _counted(data: FloatArray) -> BoolArray:
     return np.asarray(np.isfinite(data) & (data != 0))
+
+
+@dataclass(frozen=True, eq=False)
+class FramesOnDemand:
+    """Frames where the head lies as in the reference, made from the raw ones when asked for.
+
+    They have the bits that a file of them would have; none is held longer than it is looked at.
+
+    Parameters
+    ----------
+    raw : RawFrames
+        The frames on disk.
+    frame2petref_xfms : (F, 4, 4) array or None
+        World points of every frame to the same place in the reference; None leaves frames alone.
+    covered : (X, Y, Z) bool array
+        Voxels with a value in every frame; all frames are NaN elsewhere.
+    """
+
+    raw: RawFrames
+    frame2petref_xfms: FloatArray | None
+    covered: BoolArray
+
+    def __iter__(self) -> Iterator[Volume]:
+        for frame in self.raw.placed(self.frame2petref_xfms):
+            yield frame.with_data(np.where(self.covered, frame.data, np.float32(np.nan)))
+
+
+def write_frames_on_demand(path: str | Path, frames: FramesOnDemand) -> Path:
+    """Write what it takes to make the frames, some kilobytes, as npz; returns the path.
+
+    Sizes and times of the raw files go along, so that the content changes when they do.
+    """
+    raw, xfms = frames.raw, frames.frame2petref_xfms
+    files = [file.stat() for file in raw.paths]
+    np.savez_compressed(
+        path,
+        paths=np.array([str(file.absolute()) for file in raw.paths]),
+        state=np.array([(file.st_size, file.st_mtime_ns) for file in files]),
+        numbers=np.array([number for of_file in raw.numbers for number in of_file], int),
+        counts=np.array([len(of_file) for of_file in raw.numbers], int),
+        scale=np.array(raw.scale),
+        xfms=np.empty((0, 4, 4)) if xfms is None else xfms,
+        covered=frames.covered,
+    )
+    return Path(path)
+
+
+def read_frames_on_demand(path: str | Path) -> FramesOnDemand:
+    """Read what `write_frames_on_demand` wrote."""
+    with np.load(path, allow_pickle=False) as content:
+        ends = np.cumsum(content["counts"])[:-1]
+        by_file = np.split(content["numbers"], ends) if content["counts"].size else []
+        raw = RawFrames(
+            tuple(Path(name) for name in content["paths"].tolist()),
+            tuple(tuple(numbers.tolist()) for numbers in by_file),
+            tuple(content["scale"].tolist()),
+        )
+        xfms = content["xfms"]
+        return FramesOnDemand(raw, xfms if len(xfms) else None, content["covered"])
+
+
+def frames_in_petref(path: str | Path) -> Iterator[Volume]:
+    """Frames of a ``pet_preproc`` one after another, be they written or made on demand.
+
+    Raises
+    ------
+    DataError
+        If a file cannot be read to its end.
+    """
+    on_demand = Path(path).suffix == ".npz"
+    yield from read_frames_on_demand(path) if on_demand else iterate_frames(path)

@@ -92,6 +92,8 @@ SETTINGS = {
         "coregistration.init=/xfm/sub-{subject}_ses-{session}.txt",
     ),
     "no maps": ("kinetics.maps=false",),
+    "no frames": ("scan.save_frames=false",),
+    "neither maps nor frames": ("scan.save_frames=false", "kinetics.maps=false"),
     "joined runs": ("scan.join_runs=true", "scan.drop_empty=true"),
     "given labels": (
         "parcellation.backend=given",

@@ -17,6 +17,8 @@ class MotionInputs:
     factor to Bq/mL."""
     drop_empty: str
     """Whether frames without counts are left out."""
+    save_frames: str
+    """Whether `pet_preproc` is to be an image."""
 
 
 @dataclass(frozen=True)
@@ -27,7 +29,8 @@ class MotionOutputs:
     """`pipeline.bids.scan.ScanInputs` of the frames that are left, for all that follows."""
     pet_preproc: str
     """Frames where the head lies as in `petref`, (X, Y, Z, F) float32, Bq/mL, decay-corrected to
-    injection."""
+    injection; or the `pipeline.io.frames.FramesOnDemand` that makes them one at a time. Whoever
+    takes them reads either by `frames_in_petref`."""
     petref: str
     """Duration-weighted mean of `pet_preproc`, (X, Y, Z), Bq/mL; its world is PET space."""
     motion_xfms: str
