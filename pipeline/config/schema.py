@@ -114,7 +114,8 @@ class Scan(Section):
     save_frames: bool = True
     """Whether the frames in one space are written as an image, `*_desc-preproc_pet.nii.gz`.
     Without, no 4-D image is written anywhere: whoever needs frames makes them from the raw ones,
-    one at a time. Results are the same, to the bit."""
+    one at a time. Results are the same, to the bit. Where motion is corrected this saves the space
+    of the frames, but not time: coregistration and curves put each frame in its place again."""
 
     @field_validator("drop_frames_of")
     @classmethod

@@ -238,3 +238,11 @@ def test_an_image_that_is_no_series_is_refused_among_runs(surveyed, frames):
     write_array(scan.later_runs[0], frames[..., 0], head()[1])
     with pytest.raises(DataError, match=r"run-2_pet.nii.gz: a 4-D image expected"):
         KeepFrames(pet=[str(f) for f in scan.files], scan=scan).run()
+
+
+def test_a_run_that_breaks_off_is_named(surveyed, frames):
+    scan = two_runs(surveyed, frames)
+    path = scan.later_runs[0]
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    with pytest.raises(DataError, match=r"run-2_pet.nii.gz: the image data end early"):
+        corrected(scan)
