@@ -22,7 +22,7 @@ class KineticsInputs:
     tacs: str
     """Curves of regions, reference and brain, Bq/mL."""
     pet_preproc: str
-    """Frames in one space, Bq/mL."""
+    """Frames in one space, Bq/mL, or how to make them."""
     brain_mask: str
     """Brain on the PET grid."""
     region_weights: str

@@ -16,6 +16,7 @@ from pipeline.bids.model_sidecars import (
     parameter_columns,
 )
 from pipeline.bids.scan import ScanInputs
+from pipeline.bids.sidecar import frame_metadata
 from pipeline.config.schema import Ellipsoid, GivenParcellation, MniImage, Settings
 from pipeline.core.errors import DataError
 from pipeline.core.labels import LABEL_NAMES
@@ -88,7 +89,7 @@ def anatomical_results(
 
 def session_results(scan: ScanInputs, bids_dir: Path, settings: Settings) -> Results:
     """Outputs of the workflow of a session."""
-    sources = [_uri(path, bids_dir) for path in (scan.pet, scan.t1w) if path is not None]
+    sources = [_uri(path, bids_dir) for path in (*scan.files, scan.t1w) if path is not None]
     about: dict[str, Any] = {"Sources": sources, **_software()}
     images = {"Units": "Bq/mL", **_scan_metadata(scan)}
     motion = {"MotionBackend": settings.motion.backend, **_FOUND_OF_CORRECTION}
@@ -115,6 +116,8 @@ def session_results(scan: ScanInputs, bids_dir: Path, settings: Settings) -> Res
         "tacs": _Output("tacs", regions, {"TimeUnits": "s", **images}),
         "tac_statistics": _Output("tac_statistics", regions, _STATISTICS_COLUMNS),
     }
+    if not settings.scan.save_frames:
+        del outputs["pet_preproc"]
     results = _results(scan.entities, outputs, about)
     targets = {**results.targets, "report": str(derivative_path(scan.entities, "report"))}
     fits = _fit_results(scan, settings, about)
@@ -298,8 +301,9 @@ def _scan_metadata(scan: ScanInputs) -> dict[str, Any]:
         "InjectedRadioactivityUnits": "MBq",
         "BodyWeight": scan.body_weight_kg if scan.body_weight_kg is not None else "n/a",
         "BodyWeightUnits": "kg",
-        "FrameTimesStart": list(scan.frame_start_s),
-        "FrameDuration": list(scan.frame_duration_s),
+        # the run replaces these where it finds frames without counts
+        **frame_metadata(scan.timing),
+        "FramesDropped": list(scan.dropped),
         "ImageDecayCorrected": True,
         "ImageDecayCorrectionTime": 0,
     }

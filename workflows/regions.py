@@ -44,7 +44,7 @@ class RegionsInputs:
     petref2t1w_xfm: str
     """ITK transform ``from-petref_to-T1w``."""
     pet_preproc: str
-    """Frames in one space, Bq/mL."""
+    """Frames in one space, Bq/mL, or how to make them."""
     scan: str
     """`pipeline.bids.scan.ScanInputs`."""
 

@@ -38,29 +38,31 @@ def init_session_wf(
     )
     regions_wf = init_regions_wf(settings.regions, settings.resources)
     kinetics_wf = init_kinetics_wf(settings)
-    motion_wf.inputs.inputnode.pet = str(scan.pet)
-    for step in (motion_wf, coregistration_wf, regions_wf, kinetics_wf):
-        step.inputs.inputnode.scan = scan
-    page = _page_node(scan, settings, findings)
+    motion_wf.inputs.inputnode.pet = [str(path) for path in scan.files]
+    motion_wf.inputs.inputnode.scan = scan
+    motion_wf.inputs.inputnode.drop_empty = settings.scan.drop_empty
+    motion_wf.inputs.inputnode.save_frames = settings.scan.save_frames
+    page = _page_node(settings, findings)
     ds_session = _saving_node(scan, folders, settings)
 
     maps = ("maps", "flags") if settings.kinetics.maps else ()
     maps_mni = ("maps_mni",) if settings.kinetics.maps else ()
-    motion_files = ("pet_preproc", "petref", "motion_xfms", "confounds")
+    frames = ("pet_preproc",) if settings.scan.save_frames else ()
+    motion_files = (*frames, "petref", "motion_xfms", "confounds")
     region_files = ("regions_dseg", "regions_dseg_tsv", "morph", "reference_morph", "tacs")
     workflow.connect(
         [
             (inputnode, coregistration_wf, taken("t1w_preproc", "brain_mask", *_TISSUES)),
             (inputnode, regions_wf, taken("dseg", "gm_probseg", "t1w2acpc_xfm", "mni2t1w_xfm")),
             (inputnode, kinetics_wf, taken("t1w2mni_xfm")),
-            (motion_wf, coregistration_wf, handed("petref", "pet_preproc")),
-            (motion_wf, regions_wf, handed("petref", "pet_preproc")),
-            (motion_wf, kinetics_wf, handed("pet_preproc")),
+            (motion_wf, coregistration_wf, handed("scan", "petref", "pet_preproc")),
+            (motion_wf, regions_wf, handed("scan", "petref", "pet_preproc")),
+            (motion_wf, kinetics_wf, handed("scan", "pet_preproc")),
             (coregistration_wf, regions_wf, handed("petref2t1w_xfm")),
             (coregistration_wf, kinetics_wf, handed("petref2t1w_xfm")),
             (regions_wf, kinetics_wf, handed("tacs", "brain_mask", "region_weights")),
             (inputnode, page, same(*_PAGE_ANATOMY)),
-            (motion_wf, page, given("petref", "confounds")),
+            (motion_wf, page, given("scan", "petref", "confounds")),
             (motion_wf, page, [("outputnode.quality", "motion_quality")]),
             (coregistration_wf, page, given("petref2t1w_xfm")),
             (coregistration_wf, page, [("outputnode.quality", "coregistration_quality")]),
@@ -102,9 +104,8 @@ def methods(settings: Settings) -> list[str]:
     ]
 
 
-def _page_node(scan: ScanInputs, settings: Settings, findings: tuple[Finding, ...]) -> Any:
+def _page_node(settings: Settings, findings: tuple[Finding, ...]) -> Any:
     node = SessionPage(
-        scan=scan,
         reference=settings.regions.reference_name,
         models=in_table_order(settings.kinetics.models),
         findings=list(findings),

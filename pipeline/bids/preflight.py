@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,9 +21,18 @@ from pipeline.bids.dataset import (
 )
 from pipeline.bids.entities import PET_ENTITIES, natural_key, parse_name
 from pipeline.bids.findings import Finding
+from pipeline.bids.runs import (
+    FrameChoice,
+    Run,
+    check_joined,
+    group_runs,
+    unknown_names,
+    without_run,
+)
 from pipeline.bids.scan import ScanInputs
 from pipeline.bids.sidecar import read_body_weight, read_pet_sidecar
 from pipeline.core.errors import DataError
+from pipeline.core.transforms import same_grid
 from pipeline.io.images import open_image
 from pipeline.io.tables import read_json
 
@@ -51,7 +60,12 @@ class Plan:
     """The warnings and notes of each of `scans`, for its report."""
 
 
-def survey(bids_dir: Path, selection: Selection | None = None, t1w_rule: str = "session") -> Plan:
+def survey(
+    bids_dir: Path,
+    selection: Selection | None = None,
+    t1w_rule: str = "session",
+    frames: FrameChoice | None = None,
+) -> Plan:
     """Look at every PET run that was asked for; headers and sidecars only.
 
     Parameters
@@ -62,6 +76,8 @@ def survey(bids_dir: Path, selection: Selection | None = None, t1w_rule: str = "
         Which runs; all by default.
     t1w_rule : str
         See `pipeline.bids.dataset.choose_t1w`.
+    frames : FrameChoice, optional
+        Which runs are joined and which frames left out; none by default.
 
     Raises
     ------
@@ -81,19 +97,20 @@ def survey(bids_dir: Path, selection: Selection | None = None, t1w_rule: str = "
     notes, without_pet = _without_pet(dataset, pets, selection)
     findings += [*_check_description(dataset), *_misnamed_t1w(dataset), *notes]
     findings += [finding for errors in without_pet.values() for finding in errors]
-    headers = _Headers(dataset)
+    look, frames = _Look(dataset, _Headers(dataset), t1w_rule), frames or FrameChoice()
     scans, noted, blocked = [], [], without_pet
-    for pet in chosen:
-        scan, oddities = _survey_scan(dataset, headers, pet, t1w_rule)
-        oddities += _twins(pet, chosen)
+    for pets_of_scan in group_runs(chosen, frames.join_runs):
+        scan, oddities = look.at(pets_of_scan, frames)
+        oddities += tuple(twin for pet in pets_of_scan for twin in _twins(pet, chosen))
         findings += oddities
         errors = tuple(finding for finding in oddities if finding.is_error)
         if scan is not None and not errors:
             scans.append(scan)
             noted.append((scan.label, tuple(dict.fromkeys(oddities))))
         else:
-            label = pet.name.stem.removesuffix("_pet")
+            label = _label(pets_of_scan)
             blocked[label] = (*blocked.get(label, ()), *errors)
+    findings += unknown_names(frames, [*(scan.label for scan in scans), *blocked])
     once = tuple(dict.fromkeys(findings))
     return Plan(tuple(scans), once, tuple(blocked.items()), tuple(noted))
 
@@ -277,38 +294,88 @@ def _twins(pet: BidsFile, chosen: Iterable[BidsFile]) -> tuple[Finding, ...]:
     )
 
 
-def _survey_scan(
-    dataset: Dataset, headers: _Headers, pet: BidsFile, t1w_rule: str
-) -> tuple[ScanInputs | None, tuple[Finding, ...]]:
-    n_frames, image_findings = headers.dynamic(pet)
-    sidecar, sidecar_findings = read_pet_sidecar(dataset, pet, n_frames)
-    t1w = choose_t1w(dataset, pet, t1w_rule)
-    t1w_findings = t1w.findings
-    if t1w.image is not None:
-        t1w_findings += (*headers.static(t1w.image), *headers.far_apart(pet, t1w.image))
-    weight, weight_findings = read_body_weight(dataset, pet.subject or "", pet.session)
-    findings = (*image_findings, *sidecar_findings, *t1w_findings, *weight_findings)
-    if sidecar is None or any(finding.is_error for finding in findings):
-        return None, findings
-    scan = ScanInputs(
-        subject=pet.subject or "",
-        session=pet.session,
-        task=pet.name.get("task"),
-        tracer=pet.name.get("trc"),
-        reconstruction=pet.name.get("rec"),
-        run=pet.name.get("run"),
-        pet=dataset.absolute(pet),
-        t1w=None if t1w.image is None else dataset.absolute(t1w.image),
-        t1w_reason=t1w.reason,
-        frame_start_s=sidecar.frame_start_s,
-        frame_duration_s=sidecar.frame_duration_s,
-        frame_scale=sidecar.frame_scale,
-        radionuclide=sidecar.radionuclide,
-        tracer_name=sidecar.tracer_name,
-        injected_mbq=sidecar.injected_mbq,
-        body_weight_kg=weight,
-    )
-    return scan, findings
+def _label(pets: Sequence[BidsFile]) -> str:
+    """Label of the scan that runs make."""
+    name = pets[0].name if len(pets) == 1 else without_run(pets[0].name)
+    return name.stem.removesuffix("_pet")
+
+
+@dataclass(frozen=True)
+class _Look:
+    """A look at scans, one at a time."""
+
+    dataset: Dataset
+    headers: _Headers
+    t1w_rule: str
+
+    def at(
+        self, pets: Sequence[BidsFile], frames: FrameChoice
+    ) -> tuple[ScanInputs | None, tuple[Finding, ...]]:
+        """A scan of one run or of several, None if it cannot be analysed, and all oddities."""
+        runs, findings = self._runs(pets)
+        t1w = choose_t1w(self.dataset, pets[0], self.t1w_rule)
+        findings += t1w.findings
+        if t1w.image is not None:
+            findings += self.headers.static(t1w.image)
+            findings += self.headers.far_apart(pets[0], t1w.image)
+        subject, session = pets[0].subject or "", pets[0].session
+        weight, weight_findings = read_body_weight(self.dataset, subject, session)
+        findings += weight_findings
+        if any(finding.is_error for finding in findings):
+            return None, findings
+        scan = replace(
+            self._scan(runs),
+            t1w=None if t1w.image is None else self.dataset.absolute(t1w.image),
+            t1w_reason=t1w.reason,
+            body_weight_kg=weight,
+        )
+        dropped, drop_findings = frames.left_out(scan)
+        findings += drop_findings
+        if any(finding.is_error for finding in drop_findings):
+            return None, findings
+        return scan.without(dropped), findings
+
+    def _runs(self, pets: Sequence[BidsFile]) -> tuple[list[Run], tuple[Finding, ...]]:
+        """The files of a scan in order of time, as far as they can be read."""
+        runs: list[Run] = []
+        findings: tuple[Finding, ...] = ()
+        for place, pet in enumerate(pets):
+            n_frames, found = self.headers.dynamic(pet, least=1 if len(pets) > 1 else 2)
+            sidecar, said = read_pet_sidecar(self.dataset, pet, n_frames, continues=place > 0)
+            findings += (*found, *said)
+            if sidecar is not None:
+                runs.append(Run(pet, sidecar))
+        runs.sort(key=lambda run: run.start_s)
+        if len(pets) > 1 and not any(finding.is_error for finding in findings):
+            findings += check_joined(runs)
+            findings += self.headers.other_grids([run.image for run in runs])
+        return runs, findings
+
+    def _scan(self, runs: Sequence[Run]) -> ScanInputs:
+        """Frames of all runs, with what the first says of itself; no T1w yet."""
+        first, joined = runs[0], len(runs) > 1
+        sidecars = [run.sidecar for run in runs]
+        doses = [s.injected_mbq for s in sidecars if s.injected_mbq is not None]
+        return ScanInputs(
+            subject=first.image.subject or "",
+            session=first.image.session,
+            task=first.image.name.get("task"),
+            tracer=first.image.name.get("trc"),
+            reconstruction=first.image.name.get("rec"),
+            run=None if joined else first.image.name.get("run"),
+            pet=self.dataset.absolute(first.image),
+            t1w=None,
+            t1w_reason="",
+            frame_start_s=tuple(t for s in sidecars for t in s.frame_start_s),
+            frame_duration_s=tuple(t for s in sidecars for t in s.frame_duration_s),
+            frame_scale=tuple(f for s in sidecars for f in s.frame_scale),
+            radionuclide=next((s.radionuclide for s in sidecars if s.radionuclide), ""),
+            tracer_name=next((s.tracer_name for s in sidecars if s.tracer_name), ""),
+            injected_mbq=doses[0] if doses else None,
+            body_weight_kg=None,
+            later_runs=tuple(self.dataset.absolute(run.image) for run in runs[1:]),
+            frames=tuple(tuple(range(len(s.frame_start_s))) for s in sidecars) if joined else (),
+        )
 
 
 @dataclass(frozen=True)
@@ -316,6 +383,7 @@ class _Header:
     """What the header of an image says; no shape if it could not be read."""
 
     shape: tuple[int, ...] = ()
+    affine: tuple[tuple[float, ...], ...] = ()
     centre_mm: tuple[float, ...] = ()
     longest_edge_mm: float = 0.0
     findings: tuple[Finding, ...] = ()
@@ -328,12 +396,12 @@ class _Headers:
     dataset: Dataset
     known: dict[BidsFile, _Header] = field(default_factory=dict)
 
-    def dynamic(self, pet: BidsFile) -> tuple[int | None, tuple[Finding, ...]]:
-        """Number of frames of a 4-D image, None with an error if it is not one."""
+    def dynamic(self, pet: BidsFile, least: int = 2) -> tuple[int | None, tuple[Finding, ...]]:
+        """Number of frames of a 4-D image, None with an error if it has not the least number."""
         header = self._open(pet)
         if not header.shape:
             return None, header.findings
-        if len(header.shape) == 4 and header.shape[3] > 1:
+        if len(header.shape) == 4 and header.shape[3] >= least:
             return header.shape[3], header.findings
         message = f"a dynamic (4-D) PET is expected, this image is {_shape_text(header.shape)}"
         step = "leave a static image out, or merge its frames into one 4-D file"
@@ -348,6 +416,22 @@ class _Headers:
         message = f"one 3-D volume is expected, this image is {_shape_text(shape)}"
         error = Finding("error", str(image.path), None, message, "keep one volume of it")
         return (*header.findings, error)
+
+    def other_grids(self, pets: Sequence[BidsFile]) -> tuple[Finding, ...]:
+        """Notes on joined runs whose voxels do not lie where those of the first do."""
+        first = self._open(pets[0])
+        return tuple(
+            Finding(
+                "note",
+                str(pet.path),
+                None,
+                f"its voxels lie elsewhere than those of {pets[0].path.name}; where headers put "
+                "them, its frames are resampled once",
+                "look at the motion on the page; the head may have moved between the runs",
+            )
+            for pet in pets[1:]
+            if not _same_grid(first, self._open(pet))
+        )
 
     def far_apart(self, pet: BidsFile, t1w: BidsFile) -> tuple[Finding, ...]:
         """Note on images whose fields of view lie far from each other."""
@@ -390,7 +474,13 @@ class _Headers:
         middle = np.append((np.array(shape[:3]) - 1) / 2, 1.0)
         centre_mm = tuple((affine @ middle)[:3].tolist()) if len(shape) >= 3 else ()
         longest_edge_mm = float(np.linalg.norm(affine[:3, :3], axis=0).max())
-        return _Header(shape, centre_mm, longest_edge_mm, tuple(findings))
+        places = tuple(tuple(row) for row in affine.tolist())
+        return _Header(shape, places, centre_mm, longest_edge_mm, tuple(findings))
+
+
+def _same_grid(first: _Header, other: _Header) -> bool:
+    affines = np.array(first.affine), np.array(other.affine)
+    return first.shape[:3] == other.shape[:3] and same_grid(first.shape[:3], *affines)
 
 
 def _thick(image: BidsFile, longest_edge_mm: float) -> tuple[Finding, ...]:
@@ -446,7 +536,7 @@ def _scan_row(scan: ScanInputs) -> tuple[str, ...]:
     minutes = float(timing.end_min[-1] - timing.start_min[0])
     return (
         scan.label,
-        scan.pet.name,
+        " + ".join(path.name for path in scan.files),
         str(len(timing)),
         f"{minutes:.1f}",
         "none" if scan.t1w is None else scan.t1w.name,

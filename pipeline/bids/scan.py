@@ -1,8 +1,9 @@
-"""One PET run with everything the participant level needs to know about it."""
+"""One PET scan with everything the participant level needs to know about it."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Collection
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -13,9 +14,10 @@ from pipeline.core.timing import FrameTiming
 
 @dataclass(frozen=True)
 class ScanInputs:
-    """A PET run that can be analysed; hashable, so that it can be the input of a node.
+    """A PET scan that can be analysed; hashable, so that it can be the input of a node.
 
-    Nothing here tells which treatment or group the session belongs to.
+    It is one run, or several runs of one injection that were joined. Nothing here tells which
+    treatment or group the session belongs to.
     """
 
     subject: str
@@ -45,6 +47,40 @@ class ScanInputs:
     """``TracerName`` of the sidecar; empty if it does not say."""
     injected_mbq: float | None
     body_weight_kg: float | None
+    later_runs: tuple[Path, ...] = ()
+    """Files whose frames follow those of `pet`, where runs were joined."""
+    frames: tuple[tuple[int, ...], ...] = ()
+    """Of every file, the frames that make up the scan, counted from zero; empty for all."""
+    dropped: tuple[int, ...] = ()
+    """Frames of the joined scan that were left out, counted from zero."""
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """Every PET file of the scan, in order of time."""
+        return (self.pet, *self.later_runs)
+
+    @property
+    def numbers(self) -> tuple[int, ...]:
+        """Number of every frame, (F,), on the joined scan before any was left out."""
+        count = len(self.frame_start_s) + len(self.dropped)
+        return tuple(number for number in range(count) if number not in self.dropped)
+
+    def without(self, places: Collection[int]) -> ScanInputs:
+        """The scan without some of its frames, by their places among those it has."""
+        if not places:
+            return self
+        kept = [place for place in range(len(self.frame_start_s)) if place not in places]
+        left = iter(place in kept for place in range(len(self.frame_start_s)))
+        of_files = self.frames or (tuple(range(len(self.frame_start_s))),)
+        numbers = self.numbers
+        return replace(
+            self,
+            frame_start_s=tuple(self.frame_start_s[place] for place in kept),
+            frame_duration_s=tuple(self.frame_duration_s[place] for place in kept),
+            frame_scale=tuple(self.frame_scale[place] for place in kept),
+            frames=tuple(tuple(f for f in of_file if next(left)) for of_file in of_files),
+            dropped=tuple(sorted({*self.dropped, *(numbers[place] for place in places)})),
+        )
 
     @property
     def timing(self) -> FrameTiming:

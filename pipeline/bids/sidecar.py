@@ -1,4 +1,4 @@
-"""PET sidecars: the only module that knows their keys.
+"""PET sidecars: the only module that reads their keys.
 
 Metadata are inherited from the top of the data set down to the image; every value keeps the name
 of the file it came from. What a key says is turned into seconds after injection, Bq/mL and MBq,
@@ -7,6 +7,7 @@ or into findings.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
@@ -33,7 +34,8 @@ _STANDARD_UNITS = "Bq/mL"
 
 _TIME_TOLERANCE_S = 0.01
 _LATE_INJECTION_S = 600.0
-_LATE_SCAN_S = 60.0
+LATE_SCAN_S = 60.0
+"""Kinetic models need frames before this time after the injection."""
 _PLAUSIBLE_MBQ = (1.0, 5000.0)
 _PLAUSIBLE_KG = (1.0, 400.0)
 
@@ -111,10 +113,16 @@ class PetSidecar:
     radionuclide: str
     tracer_name: str
     injected_mbq: float | None
+    time_zero_s: float | None = None
+    """Clock time that the sidecar counts from, seconds after midnight; None if it does not say."""
+    injection_s: float = 0.0
+    """The injection, seconds after that."""
+    clock_source: str = ""
+    """File that gives the clock time, relative."""
 
 
 def read_pet_sidecar(
-    dataset: Dataset, pet: BidsFile, n_frames: int | None
+    dataset: Dataset, pet: BidsFile, n_frames: int | None, *, continues: bool = False
 ) -> tuple[PetSidecar | None, tuple[Finding, ...]]:
     """What the metadata of a PET run say, and everything odd about them.
 
@@ -126,6 +134,8 @@ def read_pet_sidecar(
         The PET image.
     n_frames : int or None
         Frames in the image, None if it could not be read.
+    continues : bool
+        Whether another run of the same injection comes before, so that frames start late.
 
     Returns
     -------
@@ -141,7 +151,7 @@ def read_pet_sidecar(
         reader.report("error", None, "no sidecar", "write one; BIDS lists the keys a PET needs")
         return None, tuple(reader.findings)
     units = _read_units(reader)
-    timing, injection_s = _read_timing(reader, n_frames)
+    timing, injection_s = _read_timing(reader, n_frames, continues)
     radionuclide = _read_radionuclide(reader)
     decay = _read_decay(reader, timing, injection_s, radionuclide)
     injected_mbq = _read_injected(reader)
@@ -157,8 +167,19 @@ def read_pet_sidecar(
         radionuclide=radionuclide,
         tracer_name=tracer_name,
         injected_mbq=injected_mbq,
+        time_zero_s=_clock_s(reader.raw("TimeZero")),
+        injection_s=injection_s,
+        clock_source=metadata.sources.get("TimeZero", metadata.fallback),
     )
     return sidecar, findings
+
+
+def frame_metadata(timing: FrameTiming) -> dict[str, list[float]]:
+    """What sidecars of results say about frames, counted from the injection."""
+    return {
+        "FrameTimesStart": timing.start_s.tolist(),
+        "FrameDuration": timing.duration_s.tolist(),
+    }
 
 
 @dataclass
@@ -259,6 +280,18 @@ def _number(value: Any) -> float | None:
     return number if np.isfinite(number) else None
 
 
+def _clock_s(value: Any) -> float | None:
+    """A clock time ``hh:mm:ss`` as seconds after midnight, None if it is none."""
+    match = _CLOCK.fullmatch(value.strip()) if isinstance(value, str) else None
+    if match is None:
+        return None
+    hours, minutes, seconds = (float(part) for part in match.groups())
+    return 3600 * hours + 60 * minutes + seconds
+
+
+_CLOCK = re.compile(r"([01]?\d|2[0-3]):([0-5]\d):([0-5]\d(?:\.\d+)?)")
+
+
 def _read_units(reader: _Reader) -> float | None:
     units = reader.raw("Units")
     if units is None:
@@ -286,7 +319,9 @@ def _read_units(reader: _Reader) -> float | None:
     return factor
 
 
-def _read_timing(reader: _Reader, n_frames: int | None) -> tuple[FrameTiming | None, float]:
+def _read_timing(
+    reader: _Reader, n_frames: int | None, continues: bool
+) -> tuple[FrameTiming | None, float]:
     """Frames in seconds after injection, and the injection in seconds after TimeZero."""
     injection_s = reader.number("InjectionStart") or 0.0
     if not reader.has("InjectionStart"):
@@ -315,7 +350,7 @@ def _read_timing(reader: _Reader, n_frames: int | None) -> tuple[FrameTiming | N
         key = "FrameDuration" if (duration <= 0).any() else "FrameTimesStart"
         reader.report("error", key, str(error), _overlap_hint(start, duration))
         return None, injection_s
-    _check_start(reader, timing, float(start[0]))
+    _check_start(reader, timing, float(start[0]), continues)
     _check_gaps(reader, timing)
     return timing, injection_s
 
@@ -326,7 +361,9 @@ def _overlap_hint(start: FloatArray, duration: FloatArray) -> str:
     return "correct FrameTimesStart or FrameDuration; both are seconds"
 
 
-def _check_start(reader: _Reader, timing: FrameTiming, first_frame_s: float) -> None:
+def _check_start(
+    reader: _Reader, timing: FrameTiming, first_frame_s: float, continues: bool
+) -> None:
     scan_s = reader.number("ScanStart")
     if scan_s is not None and abs(first_frame_s - scan_s) > 1:
         reader.report(
@@ -350,7 +387,7 @@ def _check_start(reader: _Reader, timing: FrameTiming, first_frame_s: float) -> 
             f"is {-first_s:g} s after the first frame, whose time is negative",
             "nothing to do if the scan was started first",
         )
-    elif first_s > _LATE_SCAN_S:
+    elif first_s > LATE_SCAN_S and not continues:
         reader.report(
             "warning",
             "FrameTimesStart",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -22,6 +23,7 @@ from pipeline.bids.preflight import (
     require_transforms,
     survey,
 )
+from pipeline.bids.runs import FrameChoice
 from pipeline.config.load import load_settings
 from pipeline.config.schema import GivenParcellation, MniImage, Settings
 from pipeline.core.errors import ConfigError, DataError
@@ -233,12 +235,23 @@ def _survey(args: argparse.Namespace, settings: Settings) -> Plan:
             "anatomy.brain = 'deepbet' needs deepbet and torch; pip install 'petbind[deepbet]'"
         )
     _check_regions(settings)
-    plan = survey(args.bids_dir, _selection(args), settings.anatomy.t1w)
+    plan = survey(args.bids_dir, _selection(args), settings.anatomy.t1w, _frame_choice(settings))
     if isinstance(settings.parcellation, GivenParcellation):
         plan = require_labels(plan, settings.parcellation.dseg)
     if settings.coregistration.init_file is not None:
         plan = require_transforms(plan, settings.coregistration.init_file)
     return plan
+
+
+def _frame_choice(settings: Settings) -> FrameChoice:
+    options = settings.scan
+    return FrameChoice(
+        join_runs=options.join_runs,
+        drop=options.drop_frames,
+        drop_of=tuple(options.drop_frames_of.items()),
+        start_s=-math.inf if options.start_s is None else options.start_s,
+        end_s=math.inf if options.end_s is None else options.end_s,
+    )
 
 
 def _check_regions(settings: Settings) -> None:

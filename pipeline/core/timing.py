@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pipeline.core.volume import FloatArray
+from pipeline.core.volume import BoolArray, FloatArray
 
 _OVERLAP_TOLERANCE_S = 0.01
 
@@ -55,6 +55,11 @@ class FrameTiming:
 
     def __len__(self) -> int:
         return int(self.start_s.size)
+
+    def after_gap(self, longer_than_s: float) -> BoolArray:
+        """Frames, (F,), that start later than that after the end of the frame before."""
+        gap_s = self.start_s[1:] - self.end_s[:-1]
+        return np.concatenate([[False], gap_s > longer_than_s])
 
     @property
     def end_s(self) -> FloatArray:

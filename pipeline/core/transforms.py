@@ -6,6 +6,8 @@ A matrix called ``<from>2<to>_xfm`` maps a point of *from* to the same place in 
 
 from __future__ import annotations
 
+from itertools import product
+
 import numpy as np
 from scipy.spatial.transform import Rotation
 
@@ -56,6 +58,15 @@ def rigid_parameters(
 def apply_affine(matrix: FloatArray, points_mm: FloatArray) -> FloatArray:
     """Images of points (..., 3) under a 4x4 matrix."""
     return np.asarray(points_mm @ matrix[:3, :3].T + matrix[:3, 3])
+
+
+def same_grid(shape: tuple[int, ...], first: FloatArray, second: FloatArray) -> bool:
+    """Whether two affines put the voxels of a grid (X, Y, Z) within 0.01 mm of one place."""
+    corners = np.array(list(product(*((0.0, n - 1.0) for n in shape))))
+    return bool(displacement_mm(first, second, corners).max() < _SAME_PLACE_MM)
+
+
+_SAME_PLACE_MM = 0.01
 
 
 def displacement_mm(first: FloatArray, second: FloatArray, points_mm: FloatArray) -> FloatArray:

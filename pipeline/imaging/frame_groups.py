@@ -12,6 +12,7 @@ from pipeline.core.timing import FrameTiming
 from pipeline.core.volume import BoolArray, FloatArray
 
 _ROUNDING_S = 0.02  # frames may overlap by half of it, as rounding of the file
+_GAP_S = 5.0  # a longer time without frames is a break, in which the head may be taken out
 
 ReferenceFrames = Literal["all", "late", "counts"]
 
@@ -57,9 +58,9 @@ def decays(
 def group_frames(counts: FloatArray, timing: FrameTiming, grouping: Grouping) -> list[slice]:
     """Runs of neighbouring frames, in order.
 
-    Every group takes frames until it holds `group_counts`, or until one more would make it longer
-    than `longest_group_s`. What is left at the end joins the group before it, if that stays short
-    enough.
+    Every group takes frames until it holds `group_counts`, until one more would make it longer
+    than `longest_group_s`, or until a break in the scan. What is left at the end joins the group
+    before it, if that stays short enough and no break lies between.
 
     Parameters
     ----------
@@ -85,18 +86,21 @@ def group_frames(counts: FloatArray, timing: FrameTiming, grouping: Grouping) ->
     for frame in range(first, len(timing)):
         following = min(frame + 1, len(timing) - 1)
         full = counts[first : frame + 1].sum() >= grouping.group_counts
-        if full or frame == following or _too_long(timing, first, following, grouping):
+        if full or frame == following or _apart(timing, first, following, grouping):
             groups.append(slice(first, frame + 1))
             first = frame + 1
     few = counts[groups[-1]].sum() < grouping.group_counts
-    if few and len(groups) > 1 and not _too_long(timing, groups[-2].start, -1, grouping):
+    if few and len(groups) > 1 and not _apart(timing, groups[-2].start, -1, grouping):
         groups[-2:] = [slice(groups[-2].start, len(timing))]
     return groups
 
 
-def _too_long(timing: FrameTiming, first: int, last: int, grouping: Grouping) -> bool:
+def _apart(timing: FrameTiming, first: int, last: int, grouping: Grouping) -> bool:
+    """Whether frames from the first to the last are too long, or have a break between them."""
     length_s = timing.end_s[last] - timing.start_s[first]
-    return bool(length_s > grouping.longest_group_s + _ROUNDING_S)
+    inner = timing.after_gap(_GAP_S)[first + 1 :]
+    broken = bool(inner[: None if last == -1 else last - first].any())
+    return broken or bool(length_s > grouping.longest_group_s + _ROUNDING_S)
 
 
 def split_at_jumps(groups: Sequence[slice], steps_mm: FloatArray) -> list[slice]:

@@ -61,7 +61,8 @@ def estimate_motion(
     Parameters
     ----------
     frame : callable
-        Frame number to its volume, Bq/mL, decay-corrected to injection. Called once per frame.
+        Frame number to its volume, Bq/mL, decay-corrected to injection. Called once per frame,
+        in order.
     timing : FrameTiming
         The F frames.
     decay_constant_per_s : float

@@ -27,7 +27,8 @@ from pipeline.imaging.coregistration import (
     reference_windows,
 )
 from pipeline.imaging.tissue_contrast import LEAST_SCORE, TYPICAL_SCORES
-from pipeline.io.images import iterate_frames, read_volume
+from pipeline.io.frames import frames_in_petref
+from pipeline.io.images import read_volume
 from pipeline.io.tables import write_json
 from pipeline.io.transforms import read_itk_transform, write_itk_transform
 
@@ -110,7 +111,7 @@ def _references(inputs: Any) -> dict[str, Volume]:
     windows = reference_windows(timing)
     whole = read_volume(inputs.petref)
     sums = {name: np.zeros(whole.shape) for name in windows}
-    for i, frame in enumerate(iterate_frames(inputs.pet_preproc) if windows else ()):
+    for i, frame in enumerate(frames_in_petref(inputs.pet_preproc) if windows else ()):
         for name, frames in windows.items():
             if frames[i]:
                 sums[name] += timing.duration_s[i] * frame.data

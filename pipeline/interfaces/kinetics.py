@@ -26,7 +26,8 @@ from pipeline.core.volume import Volume
 from pipeline.imaging.resampling import smooth
 from pipeline.imaging.warp import resample_through_field
 from pipeline.interfaces.regions import BRAIN
-from pipeline.io.images import iterate_frames, read_volume, write_volume
+from pipeline.io.frames import frames_in_petref
+from pipeline.io.images import read_volume, write_volume
 from pipeline.io.kinetics import mean_table, parameter_table
 from pipeline.io.region_weights import read_region_weights
 from pipeline.io.tables import read_table, write_table
@@ -252,6 +253,6 @@ def _frames_in_box(
 ) -> NDArray[np.float32]:
     """Frames (X, Y, Z, F) inside a box; the scan as a whole is never in memory."""
     frames = np.empty((*(side.stop - side.start for side in box), n_frames), np.float32)
-    for i, frame in enumerate(iterate_frames(path)):
+    for i, frame in enumerate(frames_in_petref(path)):
         frames[..., i] = (smooth(frame, fwhm_mm) if fwhm_mm > 0 else frame).data[box]
     return frames

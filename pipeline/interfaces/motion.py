@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,29 +11,33 @@ import pandas as pd
 from nipype.interfaces.base import (
     BaseInterfaceInputSpec,
     File,
+    InputMultiObject,
     SimpleInterface,
     TraitedSpec,
     traits,
 )
-from numpy.typing import NDArray
 
 from pipeline.bids.scan import ScanInputs
+from pipeline.bids.sidecar import frame_metadata
 from pipeline.core.decay import HALF_LIFE_S, decay_constant_per_s, nuclide_name
 from pipeline.core.errors import DataError
 from pipeline.core.timing import FrameTiming
 from pipeline.core.transforms import apply_affine
 from pipeline.core.volume import FloatArray, Volume
+from pipeline.imaging.frame_means import mean_over_frames
 from pipeline.imaging.head_motion import CorrectionRule, HeadMotion, Source
 from pipeline.imaging.motion import MotionSearch, estimate_motion, head_mask
-from pipeline.imaging.resampling import resample_rigid
-from pipeline.io.images import read_series, write_array, write_volume
+from pipeline.io.frames import FramesOnDemand, RawFrames, write_frames_on_demand
+from pipeline.io.images import write_array, write_volume
 from pipeline.io.tables import write_json, write_table
 from pipeline.io.transforms import write_itk_transforms
 
 
 class _FramesInputSpec(BaseInterfaceInputSpec):  # type: ignore[misc]
-    pet = File(exists=True, mandatory=True, desc="dynamic PET")
+    pet = InputMultiObject(File(exists=True), mandatory=True, desc="dynamic PET, or its runs")
     scan = traits.Instance(ScanInputs, mandatory=True, desc="frame timing and scale")
+    drop_empty = traits.Bool(False, usedefault=True, desc="leave out frames without counts")
+    save_frames = traits.Bool(True, usedefault=True, desc="write frames, or how to make them")
 
 
 class _MotionInputSpec(_FramesInputSpec):
@@ -43,7 +47,8 @@ class _MotionInputSpec(_FramesInputSpec):
 
 
 class _FramesOutputSpec(TraitedSpec):  # type: ignore[misc]
-    pet_preproc = File(exists=True, desc="frames in one space, Bq/mL")
+    scan = traits.Instance(ScanInputs, desc="the scan with the frames that are left")
+    pet_preproc = File(exists=True, desc="frames in one space, Bq/mL, or how to make them")
     petref = File(exists=True, desc="their mean")
     motion_xfms = File(exists=True, desc="transform of every frame")
     confounds = File(exists=True, desc="motion parameters, a row per frame")
@@ -56,37 +61,39 @@ class CorrectMotion(SimpleInterface):  # type: ignore[misc]
     input_spec, output_spec = _MotionInputSpec, _FramesOutputSpec
 
     def _run_interface(self, runtime: Any) -> Any:
-        scan, rule = self.inputs.scan, self.inputs.rule
-        series, affine = _read_bqml(self.inputs.pet, scan)
+        frames, scan = _frames(self.inputs)
+        rule = self.inputs.rule
+        lying = frames.placed()
         try:
             motion = estimate_motion(
-                lambda i: Volume(series[..., i], affine),
+                lambda _: next(lying),
                 scan.timing,
                 _decay_constant_per_s(scan),
                 self.inputs.search,
             )
         except ValueError as error:
             if rule.mode != "never":
-                name = Path(self.inputs.pet).name
-                raise DataError(f"{name}: motion correction: {error}") from error
-            motion = _still(series, affine, scan.timing)
+                raise DataError(f"{scan.pet.name}: motion correction: {error}") from error
+            motion = _still(_mean(frames.placed(), scan.timing), len(frames))
         decision = rule.decide(scan.entities, motion)
-        xfms = motion.frame2petref_xfms
-        if decision.corrected:
-            for i, xfm in enumerate(xfms):
-                frame = Volume(series[..., i], affine)
-                series[..., i] = resample_rigid(frame, frame, np.linalg.inv(xfm), outside=np.nan)
-        else:
-            xfms = np.tile(np.eye(4), (len(xfms), 1, 1))
-        folder = Path(runtime.cwd)
-        self._results.update(_write_frames(folder, series, affine, scan.timing))
-        self._results["motion_xfms"] = str(write_itk_transforms(folder / "motion.txt", xfms))
+        xfms = motion.frame2petref_xfms if decision.corrected else None
+        folder, save = Path(runtime.cwd), self.inputs.save_frames
+        written, _ = (_write_frames if save else _describe_frames)(folder, frames, xfms, scan)
+        still = np.tile(np.eye(4), (len(frames), 1, 1))
         quality = {
             "MotionCorrected": decision.corrected,
             "MotionCorrectionReason": decision.reason,
             **_found(motion, self.inputs.within_frame_mm),
+            **_left(scan, self.inputs.scan),
         }
-        self._results.update(_write_motion(folder, scan.timing, motion, quality))
+        self._results.update(
+            written,
+            scan=scan,
+            motion_xfms=str(
+                write_itk_transforms(folder / "motion.txt", still if xfms is None else xfms)
+            ),
+            **_write_motion(folder, scan.timing, motion, quality),
+        )
         return runtime
 
 
@@ -96,19 +103,48 @@ class KeepFrames(SimpleInterface):  # type: ignore[misc]
     input_spec, output_spec = _FramesInputSpec, _FramesOutputSpec
 
     def _run_interface(self, runtime: Any) -> Any:
-        scan, folder = self.inputs.scan, Path(runtime.cwd)
-        series, affine = _read_bqml(self.inputs.pet, scan)
-        still = _still(series, affine, scan.timing)
-        self._results.update(_write_frames(folder, series, affine, scan.timing))
+        frames, scan = _frames(self.inputs)
+        folder, save = Path(runtime.cwd), self.inputs.save_frames
+        written, petref = (_write_frames if save else _describe_frames)(folder, frames, None, scan)
+        still = _still(petref, len(frames))
         xfms = write_itk_transforms(folder / "motion.txt", still.frame2petref_xfms)
-        self._results["motion_xfms"] = str(xfms)
         quality = {
             "MotionCorrected": False,
             "MotionCorrectionReason": "motion was not looked for",
             **_found(still, np.inf),
+            **_left(scan, self.inputs.scan),
         }
-        self._results.update(_write_motion(folder, scan.timing, still, quality))
+        self._results.update(
+            written,
+            scan=scan,
+            motion_xfms=str(xfms),
+            **_write_motion(folder, scan.timing, still, quality),
+        )
         return runtime
+
+
+def _frames(inputs: Any) -> tuple[RawFrames, ScanInputs]:
+    """Frames on disk, and the scan they make; without empty ones where these are not wanted."""
+    paths, scan = tuple(Path(path) for path in inputs.pet), inputs.scan
+    if inputs.drop_empty:
+        empty = RawFrames(paths, scan.frames, scan.frame_scale).empty()
+        if len(scan.timing) - len(empty) < _LEAST_FRAMES:
+            raise DataError(
+                f"{paths[0].name}: {len(empty)} of {len(scan.timing)} frames hold no counts, too "
+                "few are left; see whether the file is damaged"
+            )
+        scan = scan.without(empty)
+    return RawFrames(paths, scan.frames, scan.frame_scale), scan
+
+
+_LEAST_FRAMES = 2
+
+
+def _left(scan: ScanInputs, given: ScanInputs) -> dict[str, Any]:
+    """Which frames make the scan, as sidecars and the page tell it."""
+    empty = sorted(set(scan.dropped) - set(given.dropped))
+    dropped = {"FramesDropped": list(scan.dropped), "FramesEmpty": empty}
+    return {**frame_metadata(scan.timing), **dropped}
 
 
 def _decay_constant_per_s(scan: ScanInputs) -> float:
@@ -116,10 +152,10 @@ def _decay_constant_per_s(scan: ScanInputs) -> float:
     return decay_constant_per_s(scan.radionuclide) if known else 0.0
 
 
-def _still(series: NDArray[np.float32], affine: FloatArray, timing: FrameTiming) -> HeadMotion:
+def _still(petref: Volume, frames: int) -> HeadMotion:
     """Frames that nobody aligned."""
-    head = np.argwhere(head_mask(Volume(_mean(series, timing), affine))).astype(float)
-    return HeadMotion.still(series.shape[3], apply_affine(affine, head))
+    head = np.argwhere(head_mask(petref)).astype(float)
+    return HeadMotion.still(frames, apply_affine(petref.affine, head))
 
 
 def _found(motion: HeadMotion, within_frame_mm: float) -> dict[str, Any]:
@@ -138,50 +174,40 @@ def _found(motion: HeadMotion, within_frame_mm: float) -> dict[str, Any]:
     }
 
 
-def _read_bqml(path: str, scan: ScanInputs) -> tuple[NDArray[np.float32], FloatArray]:
-    """Frames in Bq/mL, decay-corrected to injection; scaled where they stand."""
-    series, affine = read_series(path)
-    if series.shape[3] != len(scan.frame_scale):
-        raise DataError(
-            f"{Path(path).name}: {series.shape[3]} frames, but the sidecar times "
-            f"{len(scan.frame_scale)}"
-        )
-    if not np.isfinite(series).any(axis=(0, 1, 2)).all():
-        raise DataError(f"{Path(path).name}: a frame holds no finite value")
-    series *= np.asarray(scan.frame_scale, np.float32)
-    return series, affine
-
-
-def _keep_common(series: NDArray[np.float32]) -> None:
-    """Set voxels to NaN in every frame that one of them does not cover.
-
-    The mean of a region is so over the same voxels in all frames, and no frame counts what it
-    never saw as zero.
-    """
-    known = np.ones(series.shape[:3], bool)
-    for i in range(series.shape[3]):
-        known &= np.isfinite(series[..., i])
-    if not known.all():
-        series[~known] = np.nan
-
-
-def _mean(series: NDArray[np.float32], timing: FrameTiming) -> NDArray[np.float32]:
-    """Duration-weighted mean over frames, (X, Y, Z), without a second copy of the series."""
-    total = np.zeros(series.shape[:3])
-    for i, duration_s in enumerate(timing.duration_s):
-        total += duration_s * np.nan_to_num(series[..., i])
-    return (total / timing.duration_s.sum()).astype(np.float32)
+def _mean(frames: Iterator[Volume], timing: FrameTiming) -> Volume:
+    return mean_over_frames(frames, timing.duration_s)[0]
 
 
 def _write_frames(
-    folder: Path, series: NDArray[np.float32], affine: FloatArray, timing: FrameTiming
-) -> dict[str, str]:
-    _keep_common(series)
-    petref = Volume(_mean(series, timing), affine)
-    return {
-        "pet_preproc": str(write_array(folder / "pet_preproc.nii.gz", series, affine)),
-        "petref": str(write_volume(folder / "petref.nii.gz", petref)),
-    }
+    folder: Path, frames: RawFrames, xfms: FloatArray | None, scan: ScanInputs
+) -> tuple[dict[str, str], Volume]:
+    """Write frames and their mean; returns the files and the mean."""
+    series = np.empty((*frames.grid.shape, len(frames)), np.float32, order="F")
+
+    def kept() -> Iterator[Volume]:
+        for i, frame in enumerate(frames.placed(xfms)):
+            series[..., i] = frame.data
+            yield frame
+
+    petref, covered = mean_over_frames(kept(), scan.timing.duration_s)
+    series[~covered] = np.nan
+    path = write_array(folder / "pet_preproc.nii.gz", series, petref.affine)
+    return _with_mean(folder, path, petref), petref
+
+
+def _describe_frames(
+    folder: Path, frames: RawFrames, xfms: FloatArray | None, scan: ScanInputs
+) -> tuple[dict[str, str], Volume]:
+    """Write how frames are made, and their mean; one frame is held at a time."""
+    petref, covered = mean_over_frames(frames.placed(xfms), scan.timing.duration_s)
+    on_demand = FramesOnDemand(frames, xfms, covered)
+    path = write_frames_on_demand(folder / "pet_preproc.npz", on_demand)
+    return _with_mean(folder, path, petref), petref
+
+
+def _with_mean(folder: Path, frames: Path, petref: Volume) -> dict[str, str]:
+    mean = write_volume(folder / "petref.nii.gz", petref)
+    return {"pet_preproc": str(frames), "petref": str(mean)}
 
 
 def _write_motion(

@@ -28,8 +28,8 @@ from pipeline.imaging.regions import (
     RegionWeights,
     region_fractions,
 )
+from pipeline.io.frames import frames_in_petref
 from pipeline.io.images import (
-    iterate_frames,
     read_labels,
     read_volume,
     write_array,
@@ -197,7 +197,7 @@ class ExtractTacs(SimpleInterface):  # type: ignore[misc]
 
     def _run_interface(self, runtime: Any) -> Any:
         regions, folder = read_region_weights(self.inputs.region_weights), Path(runtime.cwd)
-        scan, frames = self.inputs.scan, iterate_frames(self.inputs.pet_preproc)
+        scan, frames = self.inputs.scan, frames_in_petref(self.inputs.pet_preproc)
         seen = [regions.statistics(frame.data) for frame in frames]
         times = pd.DataFrame({"frame_start": scan.timing.start_s, "frame_end": scan.timing.end_s})
         statistics = pd.concat([_statistics(regions.names, frame) for frame in seen])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -93,19 +93,28 @@ def read_series(path: str | Path) -> tuple[NDArray[np.float32], FloatArray]:
     return _read(image.dataobj, path, np.float32), np.asarray(image.affine, float)
 
 
-def iterate_frames(path: str | Path) -> Iterator[Volume]:
+def iterate_frames(path: str | Path, numbers: Sequence[int] | None = None) -> Iterator[Volume]:
     """Frames of a 4-D image one after another, each a float32 `Volume`; one is held at a time.
+
+    Parameters
+    ----------
+    path : path
+        NIfTI image.
+    numbers : sequence of int, optional
+        Frames wanted, counted from zero, in order; all by default.
 
     Raises
     ------
     DataError
-        If the file cannot be read to its end or is not 4-D.
+        If the file cannot be read to its end, is not 4-D or lacks a frame.
     """
     image = open_image(path, keep_open=True)
     if len(image.shape) != 4:
         raise DataError(f"{path}: a 4-D image expected, this one is {image.shape}")
+    if numbers and max(numbers) >= image.shape[3]:
+        raise DataError(f"{path}: no frame {max(numbers)}, the image has {image.shape[3]}")
     affine = np.asarray(image.affine, float)
-    for frame in range(image.shape[3]):
+    for frame in range(image.shape[3]) if numbers is None else numbers:
         yield Volume(_read(image.dataobj, path, np.float32, (..., frame)), affine)
 
 

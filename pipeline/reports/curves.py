@@ -87,8 +87,7 @@ def motion_figure(motion: Motion) -> Figure:
         for column in range(values.shape[1]):
             name, colour = ("xyz"[column], CYCLE[column]) if values.shape[1] == 3 else ("", INK)
             ax.plot(
-                motion.timing.mid_min,
-                values[:, column],
+                *_broken(motion.timing, values[:, column]),
                 color=colour,
                 marker="o",
                 markersize=3,
@@ -141,14 +140,16 @@ def curve_figure(
 
 
 def _one_region(ax: Axes, curves: Curves, name: str) -> None:
-    time = curves.timing.mid_min
+    timing = curves.timing
     if curves.reference in curves.measured_bqml:
         reference = curves.measured_bqml[curves.reference] / _BQ_PER_KBQ
-        ax.plot(time, reference, color=MUTED, linewidth=1.0, linestyle=(0, (3, 1.5)))
+        dashes = (0, (3, 1.5))
+        ax.plot(*_broken(timing, reference), color=MUTED, linewidth=1.0, linestyle=dashes)
     if name in curves.fitted_bqml:
-        ax.plot(time, curves.fitted_bqml[name] / _BQ_PER_KBQ, color=VERMILLION, linewidth=1.4)
+        fitted = curves.fitted_bqml[name] / _BQ_PER_KBQ
+        ax.plot(*_broken(timing, fitted), color=VERMILLION, linewidth=1.4)
     ax.plot(
-        time,
+        timing.mid_min,
         curves.measured_bqml[name] / _BQ_PER_KBQ,
         linestyle="none",
         marker="o",
@@ -158,6 +159,16 @@ def _one_region(ax: Axes, curves: Curves, name: str) -> None:
         markeredgewidth=0.9,
     )
     ax.set_title(name)
+
+
+def _broken(timing: FrameTiming, values: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """Middles of frames, minutes, and values for a line that stops where the scan does."""
+    breaks = np.flatnonzero(timing.after_gap(_BREAK_S))
+    return np.insert(timing.mid_min, breaks, np.nan), np.insert(values, breaks, np.nan)
+
+
+_BREAK_S = 60.0
+"""A line does not cross a longer time without frames."""
 
 
 def _write_estimate(ax: Axes, parameter: str, estimate: float) -> None:

@@ -70,7 +70,9 @@ _SCAN_NAMES = {
     "radionuclide": "Radionuclide",
     "injected_mbq": "Injected (MBq)",
     "body_weight_kg": "Body weight (kg)",
+    "pet": "PET files",
     "n_frames": "Frames",
+    "left_out": "Frames left out",
     "duration_min": "Scan length (min)",
     "t1w": "T1w image",
     "t1w_reason": "Why this T1w",
@@ -235,6 +237,7 @@ def _findings(report: SessionReport) -> Section:
         Note("warning", text, "anatomy") for text in report.anatomy_quality.get("Warnings", ())
     ]
     notes += [
+        *_empty(report.motion),
         *_misplaced(report.coregistration),
         *_jumps(report.motion),
         *_moved_within(report.motion),
@@ -254,6 +257,16 @@ def _cut_off(regions: Regions | None) -> list[Note]:
 
 
 _WHOLE = 0.95
+
+
+def _empty(motion: Motion | None) -> list[Note]:
+    """A note on frames that were left out as they hold no counts."""
+    frames = motion.quality.get("FramesEmpty", ()) if motion is not None else ()
+    if not frames:
+        return []
+    numbers = ", ".join(map(str, frames))
+    text = f"frames left out, as they hold no counts (scan.drop_empty): {numbers}"
+    return [Note("warning", text, "frames")]
 
 
 def _misplaced(coregistration: Coregistration | None) -> list[Note]:

@@ -75,6 +75,36 @@ def test_options_of_another_backend_are_refused():
         load_settings(None, ["motion.backend=none", "motion.smoothing_fwhm_mm=3"])
 
 
+def test_frames_are_left_out_of_every_scan_or_of_named_ones():
+    words = [
+        "scan.drop_frames=[0]",
+        "scan.drop_frames_of.sub-01_ses-pre=[3, 4]",
+        "scan.end_s=3600",
+    ]
+    scan = load_settings(None, words).scan
+    assert scan.drop_frames == (0,)
+    assert scan.drop_frames_of == {"sub-01_ses-pre": (3, 4)}
+    assert (scan.start_s, scan.end_s) == (None, 3600)
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("scan.drop_frames=[-1]", r"scan\.drop_frames\.0"),
+        ("scan.drop_frames_of.ses-pre=[1]", "is no session"),
+        ("scan.join_run=true", "did you mean 'join_runs'"),
+    ],
+)
+def test_frames_that_cannot_be_are_refused(override, message):
+    with pytest.raises(ConfigError, match=message):
+        load_settings(None, [override])
+
+
+def test_a_scan_ends_after_it_starts():
+    with pytest.raises(ConfigError, match="start_s must come before end_s"):
+        load_settings(None, ["scan.start_s=600", "scan.end_s=60"])
+
+
 def test_a_list_of_sessions_to_correct_and_its_mode_belong_together():
     listed = ["motion.mode=listed", 'motion.sessions=["sub-01_ses-pre", "sub-02"]']
     assert load_settings(None, listed).motion.sessions == ("sub-01_ses-pre", "sub-02")

@@ -191,3 +191,14 @@ def test_impossible_at_full_resolution():
     nothing = Session(noise(session, 5.0), session.head, session.t1w2pet_xfm)
     for impossible in (half, nothing):
         assert placed(impossible).score < LEAST_SCORE
+
+
+@pytest.mark.parametrize("break_s", [0.0, 1200.0, 7200.0])
+def test_windows_of_a_scan_with_a_break_both_hold_frames(break_s):
+    start_s = np.arange(20) * 120.0 + np.where(np.arange(20) >= 12, break_s, 0)
+    timing = FrameTiming(start_s, np.full(20, 120.0))
+    windows = reference_windows(timing)
+    assert windows["early"].tolist() == [True] * 5 + [False] * 15
+    assert windows["late"][12:].all()
+    # where the break is longer than what lies before it, the late ones are those after it
+    assert windows["late"][:12].any() == (break_s == 0.0)

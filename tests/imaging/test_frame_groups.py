@@ -85,3 +85,23 @@ def test_groups_beside_a_jump_are_taken_apart():
     apart = split_at_jumps(groups, np.array([0.3, 2.2, 0.1]))
     assert apart == [slice(4, 6), *(slice(f, f + 1) for f in range(6, 11)), slice(11, 12)]
     assert split_at_jumps(groups[:1], np.empty(0)) == groups[:1]
+
+
+@pytest.mark.parametrize("gap_s", [0.0, 2.0, 10.0, 1200.0])
+@pytest.mark.parametrize("after", [8, 12, 20])
+def test_no_group_crosses_a_break_of_the_scan(gap_s, after):
+    start_s = TIMING.start_s + np.where(np.arange(len(TIMING)) > after, gap_s, 0)
+    timing = FrameTiming(start_s, TIMING.duration_s)
+    # so few counts that nothing but time and the break ends a group
+    grouping = Grouping(first_frame_s=0.0, group_counts=1e12, longest_group_s=400.0)
+    groups = group_frames(counts_of(timing), timing, grouping)
+    assert [f for g in groups for f in range(g.start, g.stop)] == list(range(len(timing)))
+    crossing = [g for g in groups if g.start <= after < g.stop - 1]
+    assert bool(crossing) is (gap_s < 5)
+
+
+def test_what_is_left_at_the_end_does_not_join_the_group_before_a_break():
+    timing = FrameTiming(np.array([0.0, 30.0, 90.0]), np.array([30.0, 30.0, 10.0]))
+    grouping = Grouping(first_frame_s=0.0, group_counts=50.0, longest_group_s=120.0)
+    groups = group_frames(np.array([30.0, 30.0, 1.0]), timing, grouping)
+    assert groups == [slice(0, 2), slice(2, 3)]

@@ -16,7 +16,7 @@ from pipeline.imaging.head_motion import CorrectionRule
 from pipeline.imaging.motion import MotionSearch
 from pipeline.imaging.regions import RegionWeights
 from pipeline.imaging.resampling import resample_rigid
-from pipeline.interfaces.motion import CorrectMotion, KeepFrames, _keep_common
+from pipeline.interfaces.motion import CorrectMotion, KeepFrames
 from pipeline.interfaces.regions import ExtractTacs
 from pipeline.io.images import read_series, read_volume, write_array
 from pipeline.io.region_weights import write_region_weights
@@ -35,12 +35,15 @@ def scan(tmp_path, monkeypatch):
     )  # fmt: skip
 
 
-def test_a_voxel_that_one_frame_lacks_is_missing_in_all():
-    series = np.ones((4, 4, 4, 3), np.float32)
+def test_a_voxel_that_one_frame_lacks_is_missing_in_all(scan, tmp_path):
+    series = np.ones((4, 4, 4, 2), np.float32)
     series[0, 1, 2, 1] = np.nan
-    _keep_common(series)
-    assert np.isnan(series[0, 1, 2]).all()
-    assert np.isnan(series).sum() == 3
+    pet = str(write_array(tmp_path / "pet.nii.gz", series, np.eye(4)))
+    done = KeepFrames(pet=pet, scan=scan).run().outputs
+    kept = read_series(done.pet_preproc)[0]
+    assert np.isnan(kept[0, 1, 2]).all()
+    assert np.isnan(kept).sum() == 2
+    assert read_volume(done.petref).data[0, 1, 2] == 0
 
 
 def test_regional_means_are_over_the_voxels_of_all_frames(scan, tmp_path):

@@ -1,12 +1,14 @@
 """What figures show, read back from their pixels and axes."""
 
 import io
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
 import pytest
 from PIL import Image
 
+from pipeline.core.timing import FrameTiming
 from pipeline.core.volume import Volume
 from pipeline.reports.cohort import cohort_figure, value_figure
 from pipeline.reports.curves import curve_figure, motion_figure
@@ -111,3 +113,23 @@ def test_values_are_shown_where_sessions_are_not_compared():
     regions = pd.DataFrame({"region": ["ACC", "HIP"], "BPND": [1.2, 0.4]})
     figure = value_figure(regions)
     np.testing.assert_allclose(figure.axes[0].lines[0].get_xdata(), [1.2, 0.4])
+
+
+def test_lines_stop_where_the_scan_breaks_off_and_points_do_not(full_report):
+    start_s = np.arange(8) * 60.0 + np.where(np.arange(8) > 4, 1200, 0)
+    timing = FrameTiming(start_s, np.full(8, 60.0))
+    curves = replace(
+        full_report.curves, timing=timing, fitted_bqml=full_report.curves.measured_bqml
+    )
+    for figure in (
+        curve_figure(curves, {}),
+        motion_figure(replace(full_report.motion, timing=timing)),
+    ):
+        lines = [line.get_xdata() for line in figure.axes[0].lines]
+        broken = [x for x in lines if np.isnan(x).any()]
+        assert broken
+        for x in broken:
+            np.testing.assert_array_equal(np.flatnonzero(np.isnan(x)), [5])
+            np.testing.assert_allclose(x[~np.isnan(x)], timing.mid_min)
+    points = curve_figure(curves, {}).axes[0].lines[-1].get_xdata()
+    np.testing.assert_allclose(points, timing.mid_min)

@@ -92,6 +92,9 @@ SETTINGS = {
         "coregistration.init=/xfm/sub-{subject}_ses-{session}.txt",
     ),
     "no maps": ("kinetics.maps=false",),
+    "no frames": ("scan.save_frames=false",),
+    "neither maps nor frames": ("scan.save_frames=false", "kinetics.maps=false"),
+    "joined runs": ("scan.join_runs=true", "scan.drop_empty=true"),
     "given labels": (
         "parcellation.backend=given",
         "parcellation.dseg=/labels/sub-{subject}_dseg.nii.gz",
@@ -183,6 +186,26 @@ def test_given_transforms_reach_their_session(scan, folders, overrides, node, gi
     name = f"/xfm/sub-{scan.subject}_ses-{scan.session}.txt"
     assert (inputs.init_xfm == name) is given
     assert getattr(inputs, "aligned", False) is (overrides == SETTINGS["aligned"])
+
+
+def test_every_file_of_a_scan_reaches_its_frames_and_sidecars(scan, folders):
+    later = scan.pet.with_name(scan.pet.name.replace("run-1", "run-2"))
+    later.touch()
+    joined = replace(scan, run=None, later_runs=(later,), frames=((0,), (1,)), dropped=(1, 2))
+    workflow = init_session_wf(joined, folders, load_settings(None, ["scan.drop_empty=true"]))
+    node = workflow.get_node("motion_wf.inputnode").inputs
+    assert node.pet == [str(scan.pet), str(later)]
+    assert node.drop_empty is True
+    said = workflow.get_node("ds_session").inputs.metadata["tacs"]
+    assert [uri.rsplit("/", 1)[1] for uri in said["Sources"]] == [
+        "sub-01_ses-pre_trc-AZ_run-1_pet.nii.gz",
+        "sub-01_ses-pre_trc-AZ_run-2_pet.nii.gz",
+        "sub-01_ses-pre_T1w.nii.gz",
+    ]
+    assert said["FrameTimesStart"] == [0.0, 60.0]
+    assert said["FramesDropped"] == [1, 2]
+    targets = workflow.get_node("ds_session").inputs.targets
+    assert targets["tacs"].endswith("pet/sub-01_ses-pre_trc-AZ_desc-regions_tacs.tsv")
 
 
 def test_nothing_dangles_in_the_anatomy(scan, folders):

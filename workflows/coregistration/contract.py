@@ -12,7 +12,7 @@ class CoregistrationInputs:
     petref: str
     """Mean PET, (X, Y, Z)."""
     pet_preproc: str
-    """Frames in the space of `petref`, (X, Y, Z, F)."""
+    """Frames in the space of `petref`, (X, Y, Z, F), or how to make them."""
     scan: str
     """`pipeline.bids.scan.ScanInputs`: frame timing."""
     t1w_preproc: str

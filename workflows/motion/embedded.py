@@ -11,7 +11,7 @@ from pipeline.imaging.frame_groups import Grouping
 from pipeline.imaging.head_motion import CorrectionRule
 from pipeline.imaging.motion import MotionSearch
 from pipeline.interfaces.motion import CorrectMotion
-from workflows._graph import io_node
+from workflows._graph import io_node, port_names, same
 from workflows.motion.contract import MotionInputs, MotionOutputs
 
 REQUIRES: tuple[str, ...] = ()
@@ -39,18 +39,8 @@ def init_embedded_motion_wf(
     )
     workflow.connect(
         [
-            (inputnode, correct_motion, [("pet", "pet"), ("scan", "scan")]),
-            (
-                correct_motion,
-                outputnode,
-                [
-                    ("pet_preproc", "pet_preproc"),
-                    ("petref", "petref"),
-                    ("motion_xfms", "motion_xfms"),
-                    ("confounds", "confounds"),
-                    ("quality", "quality"),
-                ],
-            ),
+            (inputnode, correct_motion, same(*port_names(MotionInputs))),
+            (correct_motion, outputnode, same(*port_names(MotionOutputs))),
         ]
     )
     return workflow

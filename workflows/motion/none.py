@@ -8,7 +8,7 @@ from nipype.pipeline import engine as pe
 
 from pipeline.config.schema import NoMotion, Resources
 from pipeline.interfaces.motion import KeepFrames
-from workflows._graph import io_node
+from workflows._graph import io_node, port_names, same
 from workflows.motion.contract import MotionInputs, MotionOutputs
 
 REQUIRES: tuple[str, ...] = ()
@@ -23,18 +23,8 @@ def init_no_motion_wf(options: NoMotion, resources: Resources, *, name: str = "m
     keep_frames = pe.Node(KeepFrames(), name="keep_frames", mem_gb=min(3.0, resources.mem_gb))
     workflow.connect(
         [
-            (inputnode, keep_frames, [("pet", "pet"), ("scan", "scan")]),
-            (
-                keep_frames,
-                outputnode,
-                [
-                    ("pet_preproc", "pet_preproc"),
-                    ("petref", "petref"),
-                    ("motion_xfms", "motion_xfms"),
-                    ("confounds", "confounds"),
-                    ("quality", "quality"),
-                ],
-            ),
+            (inputnode, keep_frames, same(*port_names(MotionInputs))),
+            (keep_frames, outputnode, same(*port_names(MotionOutputs))),
         ]
     )
     return workflow
