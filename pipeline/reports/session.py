@@ -240,6 +240,13 @@ def _findings(report: SessionReport) -> Section:
         if _flag(row) and row["name"] not in small
     ]
     notes = [Note(n.severity, public(n.text), public(n.where)) for n in report.findings]
+    if (corrected := report.partial_volume) is not None:
+        flagged += [
+            (f"{model} after {corrected.method}", row)
+            for model, rows in corrected.kinetics.items()
+            for row in rows
+            if _flag(row) and row["name"] not in small
+        ]
     notes += [
         Note("warning", f"{model} fit: {_flag(row)}", str(row["name"])) for model, row in flagged
     ]
