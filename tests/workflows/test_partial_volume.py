@@ -3,12 +3,14 @@
 import shlex
 import stat
 import sys
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 from nipype.interfaces.petpvc import PETPVC
 
+from pipeline.bids.scan import ScanInputs
 from pipeline.cli.main import main
 from pipeline.config.load import load_settings
 from pipeline.config.schema import PetpvcPartialVolume, Resources
@@ -18,6 +20,7 @@ from pipeline.interfaces.partial_volume import AverageFrames, SplitFrames
 from pipeline.io.images import read_volume, write_array
 from pipeline.io.region_weights import write_region_weights
 from pipeline.io.tables import read_table, write_table
+from workflows.outputs import session_results
 from workflows.partial_volume.petpvc import init_petpvc_partial_volume_wf
 from workflows.session import required_programs
 
@@ -93,6 +96,29 @@ def test_a_program_in_its_place_is_run_on_every_frame(folder, monkeypatch):
     # weights of the fit are of the counts measured
     assert (table["Brain"] == 7).all()
     assert table["OUT"].isna().all()
+
+
+def test_corrected_tables_have_names_and_sidecars_of_their_own():
+    scan = ScanInputs(
+        subject="01", session="pre", task=None, tracer=None, reconstruction=None, run=None,
+        pet=Path("sub-01_ses-pre_pet.nii.gz"), t1w=None, t1w_reason="", frame_start_s=(0.0,),
+        frame_duration_s=(60.0,), frame_scale=(1.0,), radionuclide="C11", tracer_name=None,
+        injected_mbq=None, body_weight_kg=None,
+    )  # fmt: skip
+    overrides = ["partial_volume.method=rbv", 'kinetics.models=["wapi", "srtm"]']
+    results = session_results(scan, Path(), load_settings(None, overrides))
+    names = {port: results.targets[port] for port in ("tacs_pvc", "morph_pvc", "kinpar_pvc")}
+    assert names == {
+        "tacs_pvc": "sub-01/ses-pre/pet/sub-01_ses-pre_pvc-RBV_desc-regions_tacs.tsv",
+        "morph_pvc": "sub-01/ses-pre/pet/sub-01_ses-pre_pvc-RBV_desc-regions_morph.tsv",
+        # models of whole images have no corrected image to be fitted to
+        "kinpar_pvc": ["sub-01/ses-pre/pet/sub-01_ses-pre_pvc-RBV_model-SRTM_kinpar.tsv"],
+    }
+    for said in (results.metadata["tacs_pvc"], *results.metadata["kinpar_pvc"]):
+        assert said["PartialVolumeCorrection"] == "RBV"
+        assert said["PSF_FWHM_mm"] == [2.4, 2.4, 2.4]
+    plain = session_results(scan, Path(), load_settings(None, overrides[1:]))
+    assert not [port for port in plain.targets if "pvc" in port]
 
 
 def test_the_embedded_correction_needs_no_program():
