@@ -20,7 +20,9 @@ _TESTS = ("paired", "interaction")
 
 def group_design(options: Group) -> GroupDesign:
     """The settings of the group level as the value that nodes take; no column is one group."""
-    return GroupDesign(group_column=options.group_column or None, sessions=options.sessions)
+    return GroupDesign(
+        group_column=options.group_column or None, sessions=options.sessions, pvc=options.pvc
+    )
 
 
 def group_targets() -> dict[str, str | list[str]]:
@@ -42,7 +44,7 @@ def init_group_wf(
 
     The files found are inputs of the first node, so a session that is new or changed is seen.
     """
-    sources = find_group_sources(Path(out_dir).absolute(), Path(bids_dir).absolute())
+    sources = find_group_sources(Path(out_dir).absolute(), Path(bids_dir).absolute(), design.pvc)
     methods = [paired.METHODS, interaction.METHODS] if design.sessions else []
     targets = group_targets()
 

@@ -92,6 +92,50 @@ def init_kinetics_wf(settings: Settings, *, name: str = "kinetics_wf") -> Any:
     return workflow
 
 
+@dataclass(frozen=True)
+class CorrectedInputs:
+    """Ports of `inputnode` of the fits after partial-volume correction."""
+
+    tacs: str
+    """Corrected curves of regions and reference; the brain's as measured, Bq/mL."""
+    scan: str
+    """`pipeline.bids.scan.ScanInputs`."""
+
+
+@dataclass(frozen=True)
+class CorrectedOutputs:
+    """Ports of `outputnode` of the fits after partial-volume correction."""
+
+    kinpar: str
+    """Of every model of curves, as without correction."""
+
+
+def init_corrected_kinetics_wf(settings: Settings, *, name: str = "corrected_kinetics_wf") -> Any:
+    """The fits of regions once more, on corrected curves, with the same frame weights."""
+    workflow = pe.Workflow(name=name)
+    inputnode = io_node(CorrectedInputs, "inputnode")
+    outputnode = io_node(CorrectedOutputs, "outputnode")
+    fit_corrected = pe.Node(
+        FitRegions(
+            models=in_table_order(settings.kinetics.models),
+            weights=settings.kinetics.weights,
+            reference=settings.regions.reference_name,
+        ),
+        name="fit_corrected",
+        mem_gb=0.3,
+    )
+    # one model's table stays a list
+    gather_corrected = pe.Node(niu.Merge(1), name="gather_corrected", mem_gb=0.1)
+    workflow.connect(
+        [
+            (inputnode, fit_corrected, same("tacs", "scan")),
+            (fit_corrected, gather_corrected, [("kinpar", "in1")]),
+            (gather_corrected, outputnode, [("out", "kinpar")]),
+        ]
+    )
+    return workflow
+
+
 def _add_maps(workflow: Any, settings: Settings) -> None:
     """Voxelwise fits between the input and output nodes of a workflow."""
     options, resources = settings.kinetics, settings.resources

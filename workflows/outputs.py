@@ -17,10 +17,16 @@ from pipeline.bids.model_sidecars import (
 )
 from pipeline.bids.scan import ScanInputs
 from pipeline.bids.sidecar import frame_metadata
-from pipeline.config.schema import Ellipsoid, GivenParcellation, MniImage, Settings
+from pipeline.config.schema import (
+    Ellipsoid,
+    GivenParcellation,
+    MniImage,
+    NoPartialVolume,
+    Settings,
+)
 from pipeline.core.errors import DataError
 from pipeline.core.labels import LABEL_NAMES
-from pipeline.kinetics.contract import in_table_order, map_symbols
+from pipeline.kinetics.contract import curve_models, in_table_order, map_symbols
 
 ATLAS = "DesikanKilliany"
 """Description entity of the parcellation."""
@@ -121,7 +127,51 @@ def session_results(scan: ScanInputs, bids_dir: Path, settings: Settings) -> Res
     results = _results(scan.entities, outputs, about)
     targets = {**results.targets, "report": str(derivative_path(scan.entities, "report"))}
     fits = _fit_results(scan, settings, about)
-    return Results({**targets, **fits.targets}, {**results.metadata, **fits.metadata})
+    corrected = _corrected_results(scan, settings, about)
+    return Results(
+        {**targets, **fits.targets, **corrected.targets},
+        {**results.metadata, **fits.metadata, **corrected.metadata},
+    )
+
+
+def _corrected_results(scan: ScanInputs, settings: Settings, about: dict[str, Any]) -> Results:
+    """Tables after partial-volume correction, if there is one."""
+    options = settings.partial_volume
+    if isinstance(options, NoPartialVolume):
+        return Results({}, {})
+    images = {"Units": "Bq/mL", **_scan_metadata(scan)}
+    pvc = {"pvc": options.label}
+    said = {
+        "PartialVolumeCorrection": options.label,
+        "PartialVolumeBackend": options.backend,
+        "PSF_FWHM_mm": list(options.psf_fwhm_mm),
+    }
+    tables = _results(
+        scan.entities,
+        {
+            "tacs_pvc": _Output(
+                "tacs", {"desc": REGIONS, **pvc}, {"TimeUnits": "s", **said, **images}
+            ),
+            "morph_pvc": _Output(
+                "morph", {"desc": REGIONS, **pvc}, {**_MORPH_COLUMNS, **_PVC_COLUMNS, **said}
+            ),
+        },
+        about,
+    )
+    shared = (settings.regions.reference_name, settings.kinetics.weights)
+    models = curve_models(in_table_order(settings.kinetics.models))
+    paths = [
+        derivative_path(scan.entities, "kinpar", model=MODEL_LABELS[model.model], **pvc)
+        for model in models
+    ]
+    fits = [
+        {**parameter_columns(model), **model_metadata(model, *shared), **said, **about}
+        for model in models
+    ]
+    return Results(
+        {**tables.targets, "kinpar_pvc": [str(path) for path in paths]},
+        {**tables.metadata, "kinpar_pvc": fits},
+    )
 
 
 def _fit_results(scan: ScanInputs, settings: Settings, about: dict[str, Any]) -> Results:
@@ -246,6 +296,17 @@ _MORPH_COLUMNS: dict[str, Any] = {
         "within the sampling"
     },
     "usable": {"Description": "0 where the region is too small for an estimate"},
+}
+
+
+_PVC_COLUMNS: dict[str, Any] = {
+    "recovery": {
+        "Description": "Mean over the region of itself, activity one, as the scanner shows it"
+    },
+    "noise-factor": {
+        "Description": "Standard deviation of a mean after GTM by that before, for noise as "
+        "smooth as the point spread"
+    },
 }
 
 

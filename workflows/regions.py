@@ -94,6 +94,11 @@ def region_spec(options: Regions) -> RegionSpec:
     )
 
 
+def named_images(spec: RegionSpec) -> list[str]:
+    """Label images in MNI space that regions name, each once."""
+    return sorted({region.image for region in spec.mni if isinstance(region, MniMask)})
+
+
 def _mni_region(name: str, region: Ellipsoid | MniImage) -> MniRegion:
     if isinstance(region, MniImage):
         return MniMask(name, str(region.image.absolute()), region.labels)
@@ -116,8 +121,7 @@ def init_regions_wf(options: Regions, resources: Resources, *, name: str = "regi
         name="carry_regions",
         mem_gb=min(2.0, resources.mem_gb),
     )
-    images = sorted({region.image for region in spec.mni if isinstance(region, MniMask)})
-    if images:
+    if images := named_images(spec):
         carry_regions.inputs.mni_images = images
     extract_tacs = pe.Node(
         ExtractTacs(minimum_volume_mm3=options.minimum_volume_mm3),

@@ -13,14 +13,23 @@ from pipeline.config.schema import CoregistrationOptions, Settings
 from pipeline.interfaces.outputs import SaveDerivatives
 from pipeline.interfaces.reports import SessionPage
 from pipeline.kinetics.contract import in_table_order
-from workflows import anatomy, coregistration, kinetics, motion, parcellation, regions
+from workflows import (
+    anatomy,
+    coregistration,
+    kinetics,
+    motion,
+    parcellation,
+    partial_volume,
+    regions,
+)
 from workflows._graph import given, handed, io_node, same, taken
 from workflows.anatomical import AnatomicalOutputs, Folders
 from workflows.coregistration import init_coregistration_wf
-from workflows.kinetics import init_kinetics_wf
+from workflows.kinetics import init_corrected_kinetics_wf, init_kinetics_wf
 from workflows.motion import init_motion_wf
 from workflows.outputs import session_results
-from workflows.regions import init_regions_wf
+from workflows.partial_volume import init_partial_volume_wf
+from workflows.regions import init_regions_wf, named_images, region_spec
 
 
 def init_session_wf(
@@ -78,9 +87,50 @@ def init_session_wf(
             (page, ds_session, [("page", "report")]),
         ]
     )
+    if settings.partial_volume.label:
+        _add_correction(workflow, settings)
     return workflow
 
 
+def _add_correction(workflow: Any, settings: Settings) -> None:
+    """Corrected curves and their fits, between the regions of a session and its page."""
+    inputnode, motion_wf, coregistration_wf, regions_wf, page, ds_session = (
+        workflow.get_node(step)
+        for step in (
+            "inputnode",
+            "motion_wf",
+            "coregistration_wf",
+            "regions_wf",
+            "page",
+            "ds_session",
+        )
+    )
+    partial_volume_wf = init_partial_volume_wf(settings.partial_volume, settings.resources)
+    spec = region_spec(settings.regions)
+    partial_volume_wf.inputs.inputnode.spec = spec
+    partial_volume_wf.inputs.inputnode.mni_images = named_images(spec)
+    partial_volume_wf.inputs.inputnode.minimum_volume_mm3 = settings.regions.minimum_volume_mm3
+    corrected_kinetics_wf = init_corrected_kinetics_wf(settings)
+    region_files = ("reference_mask", "region_weights", "tacs", "morph")
+    made = [("outputnode.tacs", "tacs_pvc"), ("outputnode.morph", "morph_pvc")]
+    fits = [("outputnode.kinpar", "kinpar_pvc")]
+    workflow.connect(
+        [
+            (inputnode, partial_volume_wf, taken("dseg", "brain_mask", *_PLACES)),
+            (motion_wf, partial_volume_wf, handed("petref", "pet_preproc")),
+            (coregistration_wf, partial_volume_wf, handed("petref2t1w_xfm")),
+            (regions_wf, partial_volume_wf, handed(*region_files)),
+            (motion_wf, corrected_kinetics_wf, handed("scan")),
+            (partial_volume_wf, corrected_kinetics_wf, handed("tacs")),
+            (partial_volume_wf, page, made[1:]),
+            (partial_volume_wf, ds_session, list(made)),
+            (corrected_kinetics_wf, page, list(fits)),
+            (corrected_kinetics_wf, ds_session, list(fits)),
+        ]
+    )
+
+
+_PLACES = ("gm_probseg", "t1w2acpc_xfm", "mni2t1w_xfm")
 _TISSUES = ("gm_probseg", "wm_probseg", "csf_probseg")
 _PAGE_ANATOMY = ("t1w_preproc", "brain_mask", *_TISSUES, "dseg", "quality")
 
@@ -101,13 +151,31 @@ def methods(settings: Settings) -> list[str]:
         coregistration.MODULES[settings.coregistration.backend].METHODS,
         regions.methods(settings.regions),
         *kinetics.methods(settings.kinetics),
+        partial_volume.MODULES[settings.partial_volume.backend].METHODS,
     ]
+
+
+def required_programs(settings: Settings) -> dict[str, str]:
+    """Programs that the backends need, each with the setting that asks for it."""
+    steps = {
+        "anatomy": (anatomy, settings.anatomy),
+        "parcellation": (parcellation, settings.parcellation),
+        "motion": (motion, settings.motion),
+        "coregistration": (coregistration, settings.coregistration),
+        "partial_volume": (partial_volume, settings.partial_volume),
+    }
+    return {
+        program: f"{step}.backend = '{options.backend}'"
+        for step, (module, options) in steps.items()
+        for program in module.MODULES[options.backend].REQUIRES
+    }
 
 
 def _page_node(settings: Settings, findings: tuple[Finding, ...]) -> Any:
     node = SessionPage(
         reference=settings.regions.reference_name,
         models=in_table_order(settings.kinetics.models),
+        pvc=settings.partial_volume.label,
         findings=list(findings),
         methods=methods(settings),
         # what a run may take of the machine shapes no result, so it must not change the page

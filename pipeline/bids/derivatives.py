@@ -77,10 +77,10 @@ OUTPUT_NAMES: Mapping[str, OutputName] = {
     "regions_dseg": OutputName("pet", "dseg", ".nii.gz", {"space": "petref", "desc": "regions"}),
     "regions_dseg_tsv": OutputName("pet", "dseg", ".tsv", {"space": "petref", "desc": "regions"}),
     "reference_mask": OutputName("pet", "mask", ".nii.gz", {"space": "T1w", "desc": "reference"}),
-    "tacs": OutputName("pet", "tacs", ".tsv", required=("desc",)),
+    "tacs": OutputName("pet", "tacs", ".tsv", required=("desc",), optional=("pvc",)),
     "tac_statistics": OutputName("pet", "stats", ".tsv", required=("desc",)),
-    "morph": OutputName("pet", "morph", ".tsv", required=("desc",)),
-    "kinpar": OutputName("pet", "kinpar", ".tsv", required=("model",), optional=("desc",)),
+    "morph": OutputName("pet", "morph", ".tsv", required=("desc",), optional=("pvc",)),
+    "kinpar": OutputName("pet", "kinpar", ".tsv", required=("model",), optional=("pvc", "desc")),
     "mimap": OutputName(
         "pet", "mimap", ".nii.gz", required=("model", "meas"), optional=("space", "desc")
     ),

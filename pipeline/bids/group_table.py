@@ -68,15 +68,26 @@ class GroupTables:
     """What the tests do not use, and why."""
 
 
-def find_group_sources(out_dir: str | Path, bids_dir: str | Path) -> GroupSources:
+def find_group_sources(out_dir: str | Path, bids_dir: str | Path, pvc: str = "") -> GroupSources:
     """Files of a cohort: kinetic parameters in `out_dir`, subjects in `bids_dir`.
+
+    Tables with and without partial-volume correction are never mixed: those whose names hold the
+    label `pvc` are taken, or those without one.
 
     Raises
     ------
     DataError
-        If no session has kinetic parameters yet.
+        If no session has kinetic parameters yet, or none of that correction.
     """
-    kinpar = tuple(sorted(Path(out_dir).glob("sub-*/**/*_kinpar.tsv")))
+    found = sorted(Path(out_dir).glob("sub-*/**/*_kinpar.tsv"))
+    kinpar = tuple(path for path in found if _correction_of(path) in (pvc, None))
+    if found and not kinpar:
+        labels = sorted({_correction_of(path) or "none" for path in found})
+        raise DataError(
+            f"{out_dir}: no kinetic parameters with pvc-{pvc} (group.pvc); corrections found: "
+            f'{", ".join(labels)}. Set group.pvc to one of them, to "" for none, or run the '
+            "participant level with partial_volume.backend"
+        )
     if not kinpar:
         raise DataError(
             f"{out_dir}: no sub-*/**/*_kinpar.tsv; run the participant level first, or look in "
@@ -88,6 +99,12 @@ def find_group_sources(out_dir: str | Path, bids_dir: str | Path) -> GroupSource
         participants_file=participants if participants.exists() else None,
         sessions_files=tuple(sorted(Path(bids_dir).glob("sub-*/sub-*_sessions.tsv"))),
     )
+
+
+def _correction_of(path: Path) -> str | None:
+    """Label of the partial-volume correction, empty for none; None where the name is no BIDS."""
+    name = parse_name(path.name)
+    return None if name is None else name.get("pvc") or ""
 
 
 def gather(sources: GroupSources, design: GroupDesign) -> GroupTables:

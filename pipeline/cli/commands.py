@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import math
+import shutil
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -234,6 +235,7 @@ def _survey(args: argparse.Namespace, settings: Settings) -> Plan:
         raise ConfigError(
             "anatomy.brain = 'deepbet' needs deepbet and torch; pip install 'petbind[deepbet]'"
         )
+    _check_programs(settings)
     _check_regions(settings)
     plan = survey(args.bids_dir, _selection(args), settings.anatomy.t1w, _frame_choice(settings))
     if isinstance(settings.parcellation, GivenParcellation):
@@ -252,6 +254,25 @@ def _frame_choice(settings: Settings) -> FrameChoice:
         start_s=-math.inf if options.start_s is None else options.start_s,
         end_s=math.inf if options.end_s is None else options.end_s,
     )
+
+
+def _check_programs(settings: Settings) -> None:
+    """Refuse settings that need a program which is not there."""
+    from workflows.session import required_programs
+
+    for program, setting in required_programs(settings).items():
+        if shutil.which(program) is None:
+            raise ConfigError(
+                f"{setting} needs the program {program} on the PATH; get it from "
+                f"{_PROGRAMS.get(program, 'its makers')}"
+            )
+
+
+_PROGRAMS = {
+    "petpvc": "https://github.com/UCL/PETPVC/releases and put the folder bin of what you unpack "
+    "on the PATH, or set partial_volume.backend = 'embedded'"
+}
+"""Where programs come from."""
 
 
 def _check_regions(settings: Settings) -> None:

@@ -211,6 +211,65 @@ class EmbeddedCoregistration(Section):
         return None if self.init in ("header", "identity") else self.init
 
 
+class NoPartialVolume(Section):
+    """Curves are not corrected for partial volume."""
+
+    backend: Literal["none"] = "none"
+
+    @property
+    def label(self) -> str:
+        """Label of the `pvc` entity of corrected tables; empty where there are none."""
+        return ""
+
+
+def _along_axes(value: Any) -> Any:
+    """One width as the same along all three axes."""
+    single = isinstance(value, int | float) and not isinstance(value, bool)
+    return (value, value, value) if single else value
+
+
+PsfFwhm = Annotated[float, Field(ge=0, le=20)]
+
+
+class EmbeddedPartialVolume(Section):
+    """Areas of the head, blurred by the resolution of the scanner, explain the frames."""
+
+    backend: Literal["embedded"] = "embedded"
+    method: Literal["gtm", "rbv"] = "gtm"
+    """`gtm`, the geometric transfer matrix (Rousset 1998): every area is level; `rbv`,
+    region-based voxel-wise correction (Thomas 2011): voxels keep what differs within an area."""
+    psf_fwhm_mm: tuple[PsfFwhm, PsfFwhm, PsfFwhm] = (2.4, 2.4, 2.4)
+    """Resolution of the reconstructed frames, FWHM of a Gaussian; one number, or one along each
+    axis of the image. An HRRT resolves 1.5 mm in its centre and 2.4 mm at 10 cm from it, about
+    where the cortex lies; a filter after the reconstruction adds its square to the square."""
+
+    _one_or_three = field_validator("psf_fwhm_mm", mode="before")(_along_axes)
+
+    @property
+    def label(self) -> str:
+        """Label of the `pvc` entity of corrected tables."""
+        return self.method.upper()
+
+
+class PetpvcPartialVolume(Section):
+    """The program PETPVC, which corrects every frame; it has to be on the PATH."""
+
+    backend: Literal["petpvc"] = "petpvc"
+    method: Literal["RBV", "LABBE+RBV", "MTC", "LABBE+MTC", "IY"] = "RBV"
+    """As PETPVC calls it: region-based voxel-wise or multi-target correction, after GTM or after
+    Labbé; iterative Yang."""
+    psf_fwhm_mm: tuple[PsfFwhm, PsfFwhm, PsfFwhm] = (2.4, 2.4, 2.4)
+    """Resolution of the reconstructed frames, FWHM of a Gaussian; one number, or one along each
+    axis of the image."""
+
+    _one_or_three = field_validator("psf_fwhm_mm", mode="before")(_along_axes)
+
+    @property
+    def label(self) -> str:
+        """Label of the `pvc` entity of corrected tables."""
+        return self.method
+
+
 class NoCoregistration(Section):
     """PET and T1w lie as told: nothing is searched, and the alignment is only measured."""
 
@@ -241,6 +300,9 @@ ParcellationOptions = Annotated[
 MotionOptions = Annotated[EmbeddedMotion | NoMotion, Field(discriminator="backend")]
 CoregistrationOptions = Annotated[
     EmbeddedCoregistration | NoCoregistration, Field(discriminator="backend")
+]
+PartialVolumeOptions = Annotated[
+    NoPartialVolume | EmbeddedPartialVolume | PetpvcPartialVolume, Field(discriminator="backend")
 ]
 KineticModel = Annotated[
     Srtm | Srtm2 | Mrtm1 | Mrtm2 | Logan | Suvr | Suv | Wapi, Field(discriminator="model")
@@ -439,6 +501,10 @@ class Group(Section):
             raise ValueError("name two different sessions, or none")
         return value
 
+    pvc: str = Field(default="", pattern="^[A-Za-z0-9+]*$")
+    """Which tables the cohort is made of: empty for curves without partial-volume correction, or
+    the label of a correction in their names, such as `GTM`."""
+
 
 class Resources(Section):
     """What a run may take of the machine."""
@@ -461,6 +527,7 @@ class Settings(Section):
     motion: MotionOptions = EmbeddedMotion()
     coregistration: CoregistrationOptions = EmbeddedCoregistration()
     regions: Regions = Regions()
+    partial_volume: PartialVolumeOptions = NoPartialVolume()
     kinetics: Kinetics = Kinetics()
     group: Group = Group()
     resources: Resources = Resources()
@@ -471,7 +538,7 @@ class Settings(Section):
         """A section that names no backend means the embedded one."""
         if not isinstance(content, dict):
             return content
-        several = ("parcellation", "motion", "coregistration")
+        several = ("parcellation", "motion", "coregistration", "partial_volume")
         steps = {step: content[step] for step in several if step in content}
         return content | {
             step: {"backend": "embedded"} | options

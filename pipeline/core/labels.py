@@ -125,6 +125,20 @@ def side_of(label: int) -> str | None:
     return "right" if name.startswith(("Right-", "ctx-rh-")) else None
 
 
+def structure_of(label: int) -> str:
+    """Name of a label without its side.
+
+    Examples
+    --------
+    >>> structure_of(53), structure_of(2035), structure_of(16)
+    ('Hippocampus', 'insula', 'Brain-Stem')
+    """
+    name = LABEL_NAMES[label]
+    for prefix in ("Left-", "Right-", "ctx-lh-", "ctx-rh-"):
+        name = name.removeprefix(prefix)
+    return name
+
+
 _DEEP_GREY = (
     "Thalamus", "Caudate", "Putamen", "Pallidum", "Hippocampus", "Amygdala", "Accumbens-area",
     "VentralDC",

@@ -179,7 +179,8 @@ class Anatomy:
 _BRAIN_STEM = 16
 _PONS_FLOOR_MM = -49.0
 """Lower border of the pons in the mid-sagittal plane of MNI152NLin2009cAsym, z."""
-_GREY_SHARE = 0.5
+GREY_SHARE = 0.5
+"""Of a voxel of the T1w that counts as grey matter."""
 
 
 def region_fractions(
@@ -214,7 +215,7 @@ def region_fractions(
     labels = carried(anatomy.labels)
     regions = {name: labels.of(members) for name, members in spec.labels}
     if spec.masked:
-        grey = anatomy.grey.data >= _GREY_SHARE
+        grey = anatomy.grey.data >= GREY_SHARE
         masked = carried(anatomy.labels.with_data(np.where(grey, anatomy.labels.data, 0)))
         regions |= {name: masked.of(members) for name, members in spec.masked}
     if spec.mni:
@@ -257,7 +258,7 @@ def _mni_fractions(
     offsets = _sample_offsets(spec.supersampling)
     regions: dict[str, FloatArray] = {}
     for region in spec.mni:
-        body = _body(anatomy, region)
+        body = body_of(anatomy, region)
         near = index[np.all(np.abs(centres - body.centre_mm) <= body.half_mm + reach, axis=1)]
         share = np.zeros(grid.shape)
         share[tuple(near.T)] = share_inside(body, [in_mni(near + offset) for offset in offsets])
@@ -265,7 +266,8 @@ def _mni_fractions(
     return regions
 
 
-def _body(anatomy: Anatomy, region: MniRegion) -> Body:
+def body_of(anatomy: Anatomy, region: MniRegion) -> Body:
+    """A region of MNI space as a body that points can be asked for."""
     if isinstance(region, MniMask):
         return LabelledBody.of(anatomy.mni_images[region.image], region.labels, region.image)
     return Ellipsoid(np.array(region.centre_mm), np.array(region.radii_mm))

@@ -8,7 +8,7 @@ from scipy import ndimage
 
 from pipeline.core.volume import BoolArray, FloatArray, Volume
 
-_SIGMA_PER_FWHM = 1 / np.sqrt(8 * np.log(2))
+SIGMA_PER_FWHM = 1 / np.sqrt(8 * np.log(2))
 _ROUNDING = 1e-3
 """Of a voxel: float32 sums of places and shares are no better."""
 
@@ -89,7 +89,7 @@ def smooth(volume: Volume, fwhm_mm: float | FloatArray) -> Volume:
     width = np.maximum(fwhm_mm, 0.0)
     if not width.any():
         return volume
-    sigma = width * _SIGMA_PER_FWHM / volume.voxel_size_mm
+    sigma = width * SIGMA_PER_FWHM / volume.voxel_size_mm
     known = np.isfinite(volume.data)
     if known.all():
         return volume.with_data(_blurred(volume.data, sigma))

@@ -49,7 +49,11 @@ def _sidecar(folder: Path, key: str, columns: Mapping[str, Any], about: Mapping[
 
 
 def _design_facts(design: GroupDesign) -> dict[str, Any]:
-    return {"GroupColumn": design.group_column, "SessionsCompared": list(design.sessions)}
+    return {
+        "GroupColumn": design.group_column,
+        "SessionsCompared": list(design.sessions),
+        "PartialVolumeCorrection": design.pvc or "none",
+    }
 
 
 class _GatherInputSpec(BaseInterfaceInputSpec):  # type: ignore[misc]

@@ -77,7 +77,7 @@ class CarryRegions(SimpleInterface):  # type: ignore[misc]
     def _run_interface(self, runtime: Any) -> Any:
         spec, folder = self.inputs.spec, Path(runtime.cwd)
         grid = read_volume(self.inputs.petref)
-        anatomy = _read_anatomy(self.inputs)
+        anatomy = read_anatomy(self.inputs)
         petref2t1w_xfm = read_itk_transform(self.inputs.petref2t1w_xfm)
         try:
             found = region_fractions(anatomy, grid, petref2t1w_xfm, spec)
@@ -131,7 +131,8 @@ class CarryRegions(SimpleInterface):  # type: ignore[misc]
         return runtime
 
 
-def _read_anatomy(inputs: Any) -> Anatomy:
+def read_anatomy(inputs: Any) -> Anatomy:
+    """What the T1w tells about places, from the files of a node."""
     images = inputs.mni_images if isdefined(inputs.mni_images) else []
     return Anatomy(
         labels=read_labels(inputs.dseg),

@@ -28,13 +28,14 @@ from pipeline.interfaces.regions import BRAIN
 from pipeline.io.images import read_labels, read_volume
 from pipeline.io.tables import read_json, read_table
 from pipeline.io.transforms import read_itk_transform
-from pipeline.kinetics.contract import Flag, flag_text, map_symbols
+from pipeline.kinetics.contract import Flag, curve_models, flag_text, map_symbols
 from pipeline.reports.curves import Curves, Motion
 from pipeline.reports.overlays import Tissues
 from pipeline.reports.page import Note
 from pipeline.reports.session import (
     Coregistration,
     ModelReport,
+    PartialVolume,
     Regions,
     SessionReport,
     render_session,
@@ -69,6 +70,11 @@ class _SessionPageInputSpec(BaseInterfaceInputSpec):  # type: ignore[misc]
         File(exists=True), desc="model curves of every model of curves, a row per frame, Bq/mL"
     )
     kinpar = InputMultiObject(File(exists=True), desc="estimates of every model")
+    pvc = traits.Str(desc="label of the partial-volume correction")
+    kinpar_pvc = InputMultiObject(
+        File(exists=True), desc="estimates of every model of curves after that correction"
+    )
+    morph_pvc = File(exists=True, desc="volumes, and what the correction does to regions")
     maps = InputMultiObject(File(exists=True), desc="of every model in turn, as `map_symbols`")
     flags = InputMultiObject(File(exists=True), desc="of every model, bits of `Flag` by voxel")
     reference = traits.Str("", usedefault=True, desc="column of the reference region")
@@ -106,6 +112,7 @@ def _read_report(inputs: Any) -> SessionReport:
         regions=_read_regions(given),
         curves=_read_curves(given),
         models=_read_models(given),
+        partial_volume=_read_partial_volume(given),
         methods=given.get("methods", ()),
         findings=[_note(finding) for finding in given.get("findings", ())],
         provenance={"petbind": __version__, **_engines(), **given.get("settings", {})},
@@ -249,6 +256,23 @@ def _read_models(given: Mapping[str, Any]) -> list[ModelReport]:
         )
         for model in models
     ]
+
+
+def _read_partial_volume(given: Mapping[str, Any]) -> PartialVolume | None:
+    if "kinpar_pvc" not in given:
+        return None
+    models = curve_models(given.get("models", []))
+    morph = read_table(given["morph_pvc"]).set_index("name") if "morph_pvc" in given else None
+    known = {} if morph is None else morph.to_dict("series")
+    return PartialVolume(
+        method=given.get("pvc", ""),
+        kinetics={
+            MODEL_LABELS[model.model]: read_table(path).to_dict("records")
+            for model, path in zip(models, given["kinpar_pvc"], strict=True)
+        },
+        recovery=dict(known["recovery"]) if "recovery" in known else {},
+        noise_factor=dict(known["noise-factor"]) if "noise-factor" in known else {},
+    )
 
 
 def _flagged(path: str, mask: str) -> dict[str, float]:

@@ -33,6 +33,7 @@ _HEAD_NAMES = {
     "reconstruction": "Reconstruction",
     "run": "Run",
     "model": "Model",
+    "pvc": "Partial-volume correction",
 }
 _ALWAYS_SHOWN = ("participant_id", "session_id", "group")
 
@@ -79,7 +80,9 @@ def render_group(report: GroupReport) -> str:
         "PET runs": str(len(runs)),
         "Regions": str(report.regions["region"].nunique()),
     }
-    for name in ("tracer", "model"):
+    for name in ("tracer", "model", "pvc"):
+        if name not in report.regions:
+            continue
         labels = sorted(str(label) for label in report.regions[name].dropna().unique())
         if labels:
             facts[_HEAD_NAMES[name]] = ", ".join(labels)

@@ -137,6 +137,20 @@ class ModelReport:
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
+class PartialVolume:
+    """What the models found after partial-volume correction."""
+
+    method: str
+    """Label of the correction."""
+    kinetics: Mapping[str, Sequence[Mapping[str, Any]]]
+    """Model to the rows of its kinetic table."""
+    recovery: Mapping[str, float] = field(default_factory=dict)
+    """Region to the share of itself that the scanner leaves in its mean."""
+    noise_factor: Mapping[str, float] = field(default_factory=dict)
+    """Region to the standard deviation of its mean after correction by that before."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
 class SessionReport:
     """What the page of a session is made of; what is missing is left out of it."""
 
@@ -153,6 +167,7 @@ class SessionReport:
     curves: Curves | None = None
     models: Sequence[ModelReport] = ()
     """The first one is the one that cards and curves show."""
+    partial_volume: PartialVolume | None = None
     methods: Sequence[str] = ()
     findings: Sequence[Note] = ()
     provenance: Mapping[str, Any] = field(default_factory=dict)
@@ -170,6 +185,7 @@ def render_session(report: SessionReport) -> str:
     sections = [
         _findings(report),
         *(_kinetics(report, fit) for fit in report.models),
+        _partial_volume(report),
         _curves(report),
         _anatomy(report),
         _coregistration(report),
@@ -226,6 +242,13 @@ def _findings(report: SessionReport) -> Section:
         if _flag(row) and row["name"] not in small
     ]
     notes = [Note(n.severity, public(n.text), public(n.where)) for n in report.findings]
+    if (corrected := report.partial_volume) is not None:
+        flagged += [
+            (f"{model} after {corrected.method}", row)
+            for model, rows in corrected.kinetics.items()
+            for row in rows
+            if _flag(row) and row["name"] not in small
+        ]
     notes += [
         Note("warning", f"{model} fit: {_flag(row)}", str(row["name"])) for model, row in flagged
     ]
@@ -496,6 +519,51 @@ def _kinetics(report: SessionReport, fit: ModelReport) -> Section | None:
         "Kinetics" if first else fit.model,
         tables=[Table(heads, rows)],
     )
+
+
+def _partial_volume(report: SessionReport) -> Section | None:
+    """The main parameter of every model of curves, without and with correction."""
+    corrected = report.partial_volume
+    if corrected is None:
+        return None
+    fits = [fit for fit in report.models if corrected.kinetics.get(fit.model)]
+    names = list(dict.fromkeys(str(row["name"]) for fit in fits for row in fit.kinetics))
+    heads: list[str] = ["Region"]
+    for fit in fits:
+        symbol = SYMBOL_HTML[fit.main]
+        heads += [f"{fit.model} " + symbol, symbol + f", {corrected.method}", "Change (%)"]
+    further = {"Recovery (%)": (corrected.recovery, 100.0), "Noise ×": (corrected.noise_factor, 1)}
+    further = {head: column for head, column in further.items() if column[0]}
+    rows = []
+    for name in names:
+        cells = [Cell(name)]
+        for fit in fits:
+            cells += _without_and_with(fit, corrected.kinetics[fit.model], name)
+        for values, scale in further.values():
+            told = scale * values.get(name, float("nan"))
+            cells.append(number(told, ".0f" if scale > 1 else ".2f"))
+        rows.append(cells)
+    text = (
+        "Curves of the regions and of the reference region were corrected and fitted again with "
+        "the same weights; the maps, the curves below and the cards above are without correction. "
+        "Recovery is what the scanner leaves of a region in its own mean; noise is that of a "
+        "corrected mean by that of the plain one.",
+    )
+    title = f"Partial-volume correction ({corrected.method})"
+    tables = [Table([*heads, *further], rows)]
+    return Section("partial-volume", title, "Partial volume", text=text, tables=tables)
+
+
+def _without_and_with(
+    fit: ModelReport, corrected: Sequence[Mapping[str, Any]], name: str
+) -> list[Cell]:
+    """Main parameter of a region before and after the correction, and its change in per cent."""
+    before, after = (
+        next((_value(row, fit.main) for row in rows if row["name"] == name), float("nan"))
+        for rows in (fit.kinetics, corrected)
+    )
+    change = 100 * (after / before - 1) if before else float("nan")
+    return [number(before), number(after), number(change, "+.1f")]
 
 
 def _has_values(fit: ModelReport, column: str) -> bool:

@@ -18,6 +18,8 @@ class GroupDesign:
         group.
     sessions : tuple of str
         The earlier and the later session, with or without ``ses-``. Empty: no tests, tables only.
+    pvc : str
+        Label of the partial-volume correction whose tables are taken; empty for those without.
 
     Raises
     ------
@@ -27,6 +29,7 @@ class GroupDesign:
 
     group_column: str | None = "group"
     sessions: tuple[str, ...] = ("pre", "post")
+    pvc: str = ""
 
     def __post_init__(self) -> None:
         labels = tuple(f"ses-{label.removeprefix('ses-')}" for label in self.sessions)

@@ -50,7 +50,8 @@ class Cohort:
         return write_table(folder / f"{stem}.tsv", table)
 
     def gather(self, **design):
-        return gather(find_group_sources(self.out, self.raw), GroupDesign(**design))
+        design = GroupDesign(**design)
+        return gather(find_group_sources(self.out, self.raw, design.pvc), design)
 
 
 @pytest.fixture
@@ -66,6 +67,21 @@ def test_one_row_per_session_and_region_with_its_group(cohort):
     assert list(row["region"]) == list(REGIONS)
     assert list(row["BPND"]) == pytest.approx([bpnd("03", "post", r) for r in REGIONS])
     assert set(row["model"]) == {"SRTM"}
+
+
+def test_corrected_tables_are_taken_where_asked_for_and_never_mixed(cohort):
+    plain = cohort.gather()
+    for subject in GROUPS:
+        for session in ("pre", "post"):
+            cohort.add(subject, session, "pvc-GTM", values=[7.0, 8.0])
+    pd.testing.assert_frame_equal(cohort.gather().regions, plain.regions)
+    pd.testing.assert_frame_equal(cohort.gather().pairs, plain.pairs)
+    corrected = cohort.gather(pvc="GTM")
+    assert set(corrected.regions["BPND"]) == {7.0, 8.0}
+    assert set(corrected.regions["pvc"]) == {"GTM"}
+    assert len(corrected.regions) == len(plain.regions)
+    with pytest.raises(DataError, match=r"pvc-RBV \(group.pvc\); corrections found: GTM, none"):
+        cohort.gather(pvc="RBV")
 
 
 def test_pairs_put_the_sessions_in_the_order_of_the_design(cohort):

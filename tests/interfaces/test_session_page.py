@@ -156,6 +156,26 @@ def test_files_become_a_page(tmp_path, monkeypatch, scan, files):
     assert "/data/jane" not in html
 
 
+def test_parameters_with_and_without_correction_are_side_by_side(
+    tmp_path, monkeypatch, scan, files
+):
+    rows = {"index": [1], "name": ["Putamen"], "BPND": [1.481], "flag": ["at_bound"]}
+    morph = {"index": [1], "name": ["Putamen"], "recovery": [0.73], "noise-factor": [1.38]}
+    further = {
+        "pvc": "GTM",
+        "kinpar_pvc": [str(write_table(tmp_path / "pvc.tsv", pd.DataFrame(rows)))],
+        "morph_pvc": str(write_table(tmp_path / "morph_pvc.tsv", pd.DataFrame(morph))),
+    }
+    plain = run(tmp_path, monkeypatch, scan=scan, **files)
+    assert "Partial-volume" not in plain
+    html = run(tmp_path, monkeypatch, scan=scan, **files, **further)
+    section = html.split('id="partial-volume"')[1].split("</section>")[0]
+    # 1.481 / 1.234 is a rise of 20.0 %
+    for words in ("Putamen", "1.23", "1.48", "+20.0", "73", "1.38", "GTM"):
+        assert words in section, words
+    assert "SRTM after GTM fit: at bound" in html
+
+
 def test_curves_of_the_whole_brain_and_weights_are_no_regions(files):
     curves = _read_curves({**files, "reference": "Cerebellum"})
     assert set(curves.measured_bqml) == {"Putamen", "Cerebellum"}

@@ -49,7 +49,8 @@ def options_of(step):
 def contract_of(step):
     """Input and output contract of a step."""
     contract = importlib.import_module(f"workflows.{step}.contract")
-    return getattr(contract, f"{step.title()}Inputs"), getattr(contract, f"{step.title()}Outputs")
+    name = step.title().replace("_", "")
+    return getattr(contract, f"{name}Inputs"), getattr(contract, f"{name}Outputs")
 
 
 def built(step, backend):
@@ -105,12 +106,17 @@ SETTINGS = {
         "regions.mni.DBS.image=/atlas/raphe.nii.gz",
     ),
     "several models": ('kinetics.models=["srtm", "logan", "wapi"]',),
+    "partial volume": ("partial_volume.method=rbv", 'kinetics.models=["srtm", "logan", "wapi"]'),
+    "partial volume by PETPVC": (
+        "partial_volume.backend=petpvc",
+        "regions.mni.DBS.image=/atlas/raphe.nii.gz",
+    ),
 }
 every_setting = pytest.mark.parametrize("overrides", SETTINGS.values(), ids=list(SETTINGS))
 
 
 def test_steps_were_found():
-    assert {"anatomy", "coregistration", "motion", "parcellation"} <= set(STEPS)
+    assert {"anatomy", "coregistration", "motion", "parcellation", "partial_volume"} <= set(STEPS)
 
 
 @pytest.mark.parametrize("step", STEPS)

@@ -13,13 +13,13 @@ from workflows.group import group_targets, init_group_wf
 REGIONS = ("ACC", "Hippocampus")
 
 
-def write_session(out, subject, session, bpnd):
+def write_session(out, subject, session, bpnd, pvc=""):
     folder = out / f"sub-{subject}" / f"ses-{session}" / "pet"
     folder.mkdir(parents=True, exist_ok=True)
     table = pd.DataFrame(
         {"index": [1, 2], "name": REGIONS, "R1": 0.9, "BPND": bpnd, "flag": "n/a"}
     )
-    write_table(folder / f"sub-{subject}_ses-{session}_model-SRTM_kinpar.tsv", table)
+    write_table(folder / f"sub-{subject}_ses-{session}{pvc}_model-SRTM_kinpar.tsv", table)
 
 
 @pytest.fixture
@@ -89,6 +89,22 @@ def test_the_planted_rise_is_found(study, tmp_path):
     assert table.loc["Hippocampus", "F"] == pytest.approx(150.0)
     assert table.loc["Hippocampus", "df_error"] == 4
     assert table.loc["ACC", "p"] == pytest.approx(1.0)
+
+
+def test_corrected_tables_are_a_setting(study, tmp_path):
+    _, out = study
+    for path in sorted(out.glob("sub-*/*/pet/*_kinpar.tsv")):
+        subject, session = path.name.split("_")[:2]
+        values = 2 * read_table(path)["BPND"]
+        write_session(out, subject[4:], session[4:], values, "_pvc-GTM")
+    plain = read_table(run(study, tmp_path) / "group/group_desc-BPNDwide_table.tsv")
+    sidecar = read_json(out / "group/group_desc-BPND_table.json")
+    assert sidecar["PartialVolumeCorrection"] == "none"
+    assert not [uri for uri in sidecar["Sources"] if "pvc-" in uri]
+    corrected = read_table(run(study, tmp_path, pvc="GTM") / "group/group_desc-BPNDwide_table.tsv")
+    np.testing.assert_allclose(corrected["ACC"], 2 * plain["ACC"])
+    assert read_json(out / "group/group_desc-BPND_table.json")["PartialVolumeCorrection"] == "GTM"
+    assert "GTM" in (out / "group.html").read_text()
 
 
 def test_a_session_that_changed_is_read_again(study, tmp_path):
