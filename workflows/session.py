@@ -47,7 +47,10 @@ def init_session_wf(
     maps = ("maps", "flags") if settings.kinetics.maps else ()
     maps_mni = ("maps_mni",) if settings.kinetics.maps else ()
     motion_files = ("pet_preproc", "petref", "motion_xfms", "confounds")
-    region_files = ("regions_dseg", "regions_dseg_tsv", "morph", "reference_morph", "tacs")
+    region_files = (
+        *("regions_dseg", "regions_dseg_tsv", "morph", "reference_morph"),
+        *("tacs", "reference_uptake"),
+    )
     workflow.connect(
         [
             (inputnode, coregistration_wf, taken("t1w_preproc", "brain_mask", *_TISSUES)),

@@ -79,6 +79,7 @@ OUTPUT_NAMES: Mapping[str, OutputName] = {
     "reference_mask": OutputName("pet", "mask", ".nii.gz", {"space": "T1w", "desc": "reference"}),
     "tacs": OutputName("pet", "tacs", ".tsv", required=("desc",)),
     "tac_statistics": OutputName("pet", "stats", ".tsv", required=("desc",)),
+    "uptake": OutputName("pet", "stats", ".tsv", {"desc": "uptake"}),
     "morph": OutputName("pet", "morph", ".tsv", required=("desc",)),
     "kinpar": OutputName("pet", "kinpar", ".tsv", required=("model",), optional=("desc",)),
     "mimap": OutputName(

@@ -313,11 +313,21 @@ class Regions(Section):
     noise; from a share of 0.5 on -13 and 3.5 %, from 0.9 on -7 and 4.8 %."""
     minimum_volume_mm3: float = Field(default=100, ge=0)
     """Regions with less volume inside the field of view get no estimate."""
+    late_min: tuple[float, float] = (40, 90)
+    """Late window over which the uptake of the reference region is averaged, beside the whole
+    scan, to compare it between sessions; minutes after injection, frames wholly inside."""
 
     @field_validator("reference", mode="before")
     @classmethod
     def _planes_by_default(cls, value: Any) -> Any:
         return {"recipe": "planes"} | value if isinstance(value, dict) else value
+
+    @field_validator("late_min")
+    @classmethod
+    def _in_order(cls, value: tuple[float, float]) -> tuple[float, float]:
+        if not 0 <= value[0] < value[1]:
+            raise ValueError("starts at zero or later, and ends after its start")
+        return value
 
     @field_validator("labels", "reference")
     @classmethod

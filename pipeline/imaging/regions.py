@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from itertools import product
 
 import numpy as np
@@ -277,10 +278,14 @@ class RegionStatistics:
 
     mean: FloatArray
     """(R,); voxels by their weights."""
+    core_mean: FloatArray
+    """(R,); plain, over the voxels of which the region holds half or more."""
     standard_deviation: FloatArray
     """(R,); between voxels, by their weights."""
     voxels: IntArray
     """(R,); with a value and some share of the region."""
+    core_voxels: IntArray
+    """(R,); with a value, of which the region holds half or more."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -292,6 +297,18 @@ class RegionWeights:
     """(R, X*Y*Z); every row sums to one, or to zero for a region that is not there."""
     volume_mm3: FloatArray
     """(R,) volume inside the field of view."""
+    voxel_volume_mm3: float
+
+    @cached_property
+    def core(self) -> sparse.csr_array:
+        """(R, X*Y*Z), 1 in voxels of which the region holds half or more."""
+        rows = np.repeat(np.arange(len(self.names)), np.diff(self.weights.indptr))
+        share = self.weights.data * self.volume_mm3[rows] / self.voxel_volume_mm3
+        # shares are sums of sample points: a hair's tolerance, or rounding would decide
+        inside = share >= _HALF - 1e-9
+        places = (rows[inside], self.weights.indices[inside])
+        ones = np.ones(int(inside.sum()))
+        return sparse.coo_array((ones, places), shape=self.weights.shape).tocsr()
 
     @classmethod
     def of(cls, fractions: Mapping[str, FloatArray], voxel_volume_mm3: float) -> RegionWeights:
@@ -301,7 +318,7 @@ class RegionWeights:
         total = np.asarray(stacked.sum(axis=1)).ravel()
         scale = np.divide(1.0, total, out=np.zeros_like(total), where=total > 0)
         weights = sparse.csr_array(sparse.diags_array(scale) @ stacked)
-        return cls(tuple(fractions), weights, total * voxel_volume_mm3)
+        return cls(tuple(fractions), weights, total * voxel_volume_mm3, voxel_volume_mm3)
 
     def means(self, frame: FloatArray) -> FloatArray:
         """Regional means (R,) of a frame (X, Y, Z); NaN for a region that is not there."""
@@ -321,11 +338,19 @@ class RegionWeights:
         )
         voxels = self.weights.astype(bool).astype(np.int64) @ known.astype(np.int64)
         spread = np.sqrt(np.maximum(square - mean**2, 0.0))
-        return RegionStatistics(mean, spread, np.asarray(voxels))
+        count = np.asarray(self.core @ known.astype(np.float64))
+        nothing = np.full(count.shape, np.nan)
+        core_mean = np.divide(self.core @ flat, count, out=nothing, where=count > 0)
+        return RegionStatistics(
+            mean, core_mean, spread, np.asarray(voxels), np.rint(count).astype(np.int64)
+        )
 
     def finite_means(self, estimates: FloatArray) -> FloatArray:
         """Like `means`, over the voxels (X, Y, Z) with a value; NaN for a region without one."""
         return self.statistics(estimates).mean
+
+
+_HALF = 0.5
 
 
 def _labelled_box(
