@@ -85,23 +85,67 @@ def label_fractions(
     """
     numbers = np.unique(labels.data)
     numbers = numbers[numbers != 0]
-    rows: IntArray = np.full(int(numbers.max(initial=0)) + 1, -1, np.int32)
-    rows[numbers] = np.arange(numbers.size)
+    codes: IntArray = np.zeros(int(numbers.max(initial=0)) + 1, np.int16)
+    codes[numbers] = np.arange(numbers.size) + 1
     voxel = np.linalg.inv(labels.affine) @ grid2labels_xfm @ grid.affine
     box = _labelled_box(labels, grid.shape, np.linalg.inv(voxel))
     index = np.stack(np.meshgrid(*box, indexing="ij"), axis=-1).reshape(-1, 3).astype(np.float32)
     flat: IntArray = np.asarray(np.ravel_multi_index(tuple(index.astype(np.int64).T), grid.shape))
+    offsets = [voxel[:3, :3] @ offset for offset in _sample_offsets(supersampling)]
+    coded = _Coded.of(codes[labels.data], np.ceil(np.max(np.abs(offsets), axis=0)).astype(int))
+    parts = []
+    for start in range(0, len(index), _VOXELS_AT_ONCE):
+        points = apply_affine(voxel, index[start : start + _VOXELS_AT_ONCE])
+        code, alone = coded.around(points)
+        full, mixed = np.flatnonzero(alone & (code > 0)), np.flatnonzero(~alone)
+        parts.append((np.ones(full.size), code[full] - 1, flat[start + full]))
+        count = coded.counts(points[mixed], offsets, numbers.size + 1)
+        place, row = np.nonzero(count[:, 1:])
+        parts.append((count[place, row + 1] / len(offsets), row, flat[start + mixed[place]]))
     shape = (numbers.size, int(np.prod(grid.shape)))
-    total = sparse.csr_array(shape, dtype=np.float64)
-    share = 1 / supersampling**3
-    for offset in _sample_offsets(supersampling):
-        point = apply_affine(voxel, index + offset)
-        value = _nearest(labels.data, point)
-        hit = value != 0
-        row: IntArray = rows[value[hit]]
-        entries = (np.full(row.size, share), (row, flat[hit]))
-        total += sparse.coo_array(entries, shape=shape).tocsr()
+    if not parts:
+        nothing = sparse.csr_array(shape, dtype=np.float64)
+        return LabelFractions((), nothing, grid.shape, grid.voxel_volume_mm3)
+    share, rows, columns = (np.concatenate(of_parts) for of_parts in zip(*parts, strict=True))
+    total = sparse.coo_array((share, (rows, columns)), shape=shape).tocsr()
     return LabelFractions(tuple(numbers.tolist()), total, grid.shape, grid.voxel_volume_mm3)
+
+
+_VOXELS_AT_ONCE = 16384
+
+
+@dataclass(frozen=True, eq=False)
+class _Coded:
+    """Codes of labels, with those about them: where all are the same, no point need be tried."""
+
+    codes: IntArray
+    """Padded, 0 for none."""
+    lowest: IntArray
+    """Lowest code within reach of every voxel."""
+    highest: IntArray
+    reach: IntArray
+    """(3,) voxels, how far sample points lie from the middle of a voxel of the other grid."""
+
+    @classmethod
+    def of(cls, codes: IntArray, reach: IntArray) -> _Coded:
+        padded = np.pad(codes, [(int(r), int(r)) for r in reach])
+        size = (2 * reach + 1).tolist()
+        lowest = ndimage.minimum_filter(padded, size, mode="constant")
+        return cls(padded, lowest, ndimage.maximum_filter(padded, size, mode="constant"), reach)
+
+    def around(self, points: FloatArray) -> tuple[IntArray, NDArray[np.bool_]]:
+        """Lowest code about each point (N, 3), and whether it is the only one."""
+        lowest = _nearest(self.lowest, points + self.reach)
+        return lowest, lowest == _nearest(self.highest, points + self.reach)
+
+    def counts(
+        self, points: FloatArray, offsets: Sequence[FloatArray], n_codes: int
+    ) -> NDArray[np.int64]:
+        """How many of the sample points about each point hit each code, (N, n_codes)."""
+        first = np.arange(len(points)) * n_codes
+        keys = [first + _nearest(self.codes, points + (self.reach + o)) for o in offsets]
+        counts = np.bincount(np.concatenate(keys), minlength=len(points) * n_codes)
+        return counts.reshape(len(points), n_codes)
 
 
 def field_points(field: Field, points_mm: FloatArray) -> FloatArray:
