@@ -19,10 +19,9 @@ import pandas as pd
 
 from pipeline.bids.dataset import BidsFile, Dataset
 from pipeline.bids.entities import PET_ENTITIES, FileName, build_name, natural_key, parse_name
-from pipeline.bids.sidecar import read_metadata
+from pipeline.bids.sidecar import after_injection, is_uncorrected_for_decay, read_metadata
 from pipeline.core.errors import ConfigError, DataError
 from pipeline.core.labels import LABEL_NAMES, label_number
-from pipeline.core.timing import FrameTiming
 from pipeline.core.volume import FloatArray
 from pipeline.io.tables import read_table
 from pipeline.io.tacs import TacTable, read_tacs
@@ -331,13 +330,12 @@ def _inherited(table: TacTable, source: DerivativeTable, raw: Dataset | None) ->
     beside = {key: value for key, value in table.sidecar.items() if value not in (None, "n/a")}
     above = {} if raw is None else _raw_metadata(raw, source)
     known = {**above, **beside}
-    if known.get("ImageDecayCorrected") is False:
+    if is_uncorrected_for_decay(known):
         raise DataError(
-            f"{table.path}: the sidecars say ImageDecayCorrected: false; models need curves that "
-            "are decay-corrected to the injection"
+            f"{table.path}: its sidecars say that it is not decay-corrected (ImageDecayCorrected: "
+            "false); models need curves that are, to the injection"
         )
-    timed = beside if "InjectionStart" in beside else above
-    timing = _after_injection(table.timing, timed)
+    timing = after_injection(after_injection(table.timing, beside), above)
     return replace(table, timing=timing, sidecar=known)
 
 
@@ -355,16 +353,3 @@ def _raw_metadata(raw: Dataset, source: DerivativeTable) -> dict[str, Any]:
     if not metadata.values:
         raise DataError(f"{source.path}: no sidecar of {image.path} in {raw.root}")
     return dict(metadata.values)
-
-
-def _after_injection(timing: FrameTiming, sidecar: Mapping[str, Any]) -> FrameTiming:
-    """Frames after injection, where the table has them as the scanner does, after TimeZero."""
-    injection_s, start_s = sidecar.get("InjectionStart"), sidecar.get("FrameTimesStart")
-    if not isinstance(injection_s, int | float) or not isinstance(start_s, list):
-        return timing
-    scanner = pd.to_numeric(pd.Series(start_s), errors="coerce").to_numpy(float)
-    if scanner.shape != timing.start_s.shape:
-        return timing
-    if not np.allclose(scanner, timing.start_s, atol=_SAME_TIME_S):
-        return timing
-    return FrameTiming(timing.start_s - injection_s, timing.duration_s)
