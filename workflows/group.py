@@ -14,8 +14,8 @@ from pipeline.interfaces.outputs import SaveDerivatives
 from pipeline.statistics import interaction, paired
 from pipeline.statistics.design import GroupDesign
 
-_TABLES = ("regions", "wide", "pairs", "exclusions")
-_TESTS = ("paired", "interaction")
+_TABLES = ("regions", "wide", "pairs", "exclusions", "uptake")
+_TESTS = ("paired", "interaction", "uptake_paired", "uptake_interaction")
 
 
 def group_design(options: Group) -> GroupDesign:
@@ -51,6 +51,7 @@ def init_group_wf(
     gather = pe.Node(GatherGroup(design=design), name="gather", mem_gb=0.3)
     gather.inputs.kinpar_files = [str(path) for path in sources.kinpar_files]
     gather.inputs.sessions_files = [str(path) for path in sources.sessions_files]
+    gather.inputs.uptake_files = [str(path) for path in sources.uptake_files]
     if sources.participants_file is not None:
         gather.inputs.participants_file = str(sources.participants_file)
     compare = pe.Node(CompareSessions(design=design), name="compare", mem_gb=0.3)
@@ -72,11 +73,11 @@ def init_group_wf(
     workflow = pe.Workflow(name=name)
     workflow.connect(
         [
-            (gather, compare, [("pairs", "pairs")]),
+            (gather, compare, [("pairs", "pairs"), ("uptake", "uptake")]),
             (gather, draw, shown),
             (gather, page, shown),
             (gather, ds_group, [*((k, k) for k in _TABLES), ("sidecars", "table_sidecars")]),
-            (compare, draw, tested),
+            (compare, draw, tested[:2]),
             (compare, page, tested),
             (compare, ds_group, [*tested, ("sidecars", "test_sidecars")]),
             (draw, ds_group, [("svg", "svg"), ("png", "png")]),

@@ -121,6 +121,7 @@ def session_results(scan: ScanInputs, bids_dir: Path, settings: Settings) -> Res
         "reference_morph": _Output("morph", {"desc": "reference"}, _REFERENCE_COLUMNS),
         "tacs": _Output("tacs", regions, {"TimeUnits": "s", **images}),
         "tac_statistics": _Output("tac_statistics", regions, _STATISTICS_COLUMNS),
+        "reference_uptake": _Output("uptake", {}, {**_UPTAKE_COLUMNS, **_dose(scan)}),
     }
     if not settings.scan.save_frames:
         del outputs["pet_preproc"]
@@ -314,11 +315,39 @@ _STATISTICS_COLUMNS: dict[str, Any] = {
     "frame_start": {"Units": "s", "Description": "After injection"},
     "frame_end": {"Units": "s", "Description": "After injection"},
     "mean": {"Units": "Bq/mL", "Description": "Of the voxels, by their share of the region"},
+    "mean-core": {
+        "Units": "Bq/mL",
+        "Description": "Plain mean of the voxels of which the region holds half or more",
+    },
     "sd": {"Units": "Bq/mL", "Description": "Between the voxels, by their share of the region"},
     "voxels": {"Description": "Voxels with a value and some share of the region"},
+    "voxels-core": {"Description": "Voxels with a value of which the region holds half or more"},
     "suv": {
         "Units": "g/mL",
         "Description": "Mean by injected activity per body weight; n/a where one is not known",
+    },
+}
+
+
+_UPTAKE_COLUMNS: dict[str, Any] = {
+    "name": {"Description": "Reference region"},
+    "window": {
+        "Description": "Frames that count, by their duration",
+        "Levels": {
+            "scan": "All that start with the injection or after it",
+            "late": "Those wholly inside the late window of the settings",
+        },
+    },
+    "frame_start": {"Units": "s", "Description": "Of the first frame, after injection"},
+    "frame_end": {"Units": "s", "Description": "Of the last frame, after injection"},
+    "mean": {"Units": "Bq/mL", "Description": "Mean uptake, decay-corrected to the injection"},
+    "suv": {
+        "Units": "g/mL",
+        "Description": "Mean by injected activity per body weight; n/a where one is not known",
+    },
+    "percent-per-litre": {
+        "Units": "%/L",
+        "Description": "Per cent of the injected activity in a litre; n/a where it is not known",
     },
 }
 
@@ -358,15 +387,21 @@ def _scan_metadata(scan: ScanInputs) -> dict[str, Any]:
     return {
         "TracerName": scan.tracer_name or "n/a",
         "TracerRadionuclide": scan.radionuclide or "n/a",
-        "InjectedRadioactivity": scan.injected_mbq if scan.injected_mbq is not None else "n/a",
-        "InjectedRadioactivityUnits": "MBq",
-        "BodyWeight": scan.body_weight_kg if scan.body_weight_kg is not None else "n/a",
-        "BodyWeightUnits": "kg",
+        **_dose(scan),
         # the run replaces these where it finds frames without counts
         **frame_metadata(scan.timing),
         "FramesDropped": list(scan.dropped),
         "ImageDecayCorrected": True,
         "ImageDecayCorrectionTime": 0,
+    }
+
+
+def _dose(scan: ScanInputs) -> dict[str, Any]:
+    return {
+        "InjectedRadioactivity": scan.injected_mbq if scan.injected_mbq is not None else "n/a",
+        "InjectedRadioactivityUnits": "MBq",
+        "BodyWeight": scan.body_weight_kg if scan.body_weight_kg is not None else "n/a",
+        "BodyWeightUnits": "kg",
     }
 
 

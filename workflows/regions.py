@@ -68,7 +68,9 @@ class RegionsOutputs:
     tacs: str
     """A row per frame, a column per region, Bq/mL."""
     tac_statistics: str
-    """A row per frame and region: mean, spread, voxels, uptake value."""
+    """A row per frame and region: means, spread, voxels, uptake value."""
+    reference_uptake: str
+    """Uptake of the reference region by the dose, over the scan and late in it."""
     region_weights: str
     """Share of every region in every PET voxel."""
 
@@ -124,7 +126,11 @@ def init_regions_wf(options: Regions, resources: Resources, *, name: str = "regi
     if images := named_images(spec):
         carry_regions.inputs.mni_images = images
     extract_tacs = pe.Node(
-        ExtractTacs(minimum_volume_mm3=options.minimum_volume_mm3),
+        ExtractTacs(
+            minimum_volume_mm3=options.minimum_volume_mm3,
+            reference=options.reference_name,
+            late_min=options.late_min,
+        ),
         name="extract_tacs",
         mem_gb=min(1.0, resources.mem_gb),
     )
@@ -144,7 +150,7 @@ def init_regions_wf(options: Regions, resources: Resources, *, name: str = "regi
             (inputnode, extract_tacs, [("pet_preproc", "pet_preproc"), ("scan", "scan")]),
             (carry_regions, extract_tacs, [("region_weights", "region_weights")]),
             (carry_regions, outputnode, same(*drawn)),
-            (extract_tacs, outputnode, same("tacs", "tac_statistics")),
+            (extract_tacs, outputnode, same("tacs", "tac_statistics", "reference_uptake")),
         ]
     )
     return workflow

@@ -58,7 +58,10 @@ def init_session_wf(
     maps_mni = ("maps_mni",) if settings.kinetics.maps else ()
     frames = ("pet_preproc",) if settings.scan.save_frames else ()
     motion_files = (*frames, "petref", "motion_xfms", "confounds")
-    region_files = ("regions_dseg", "regions_dseg_tsv", "morph", "reference_morph", "tacs")
+    region_files = (
+        *("regions_dseg", "regions_dseg_tsv", "morph", "reference_morph"),
+        *("tacs", "reference_uptake"),
+    )
     workflow.connect(
         [
             (inputnode, coregistration_wf, taken("t1w_preproc", "brain_mask", *_TISSUES)),

@@ -79,6 +79,7 @@ OUTPUT_NAMES: Mapping[str, OutputName] = {
     "reference_mask": OutputName("pet", "mask", ".nii.gz", {"space": "T1w", "desc": "reference"}),
     "tacs": OutputName("pet", "tacs", ".tsv", required=("desc",), optional=("pvc",)),
     "tac_statistics": OutputName("pet", "stats", ".tsv", required=("desc",)),
+    "uptake": OutputName("pet", "stats", ".tsv", {"desc": "uptake"}),
     "morph": OutputName("pet", "morph", ".tsv", required=("desc",), optional=("pvc",)),
     "kinpar": OutputName("pet", "kinpar", ".tsv", required=("model",), optional=("pvc", "desc")),
     "mimap": OutputName(
@@ -171,7 +172,7 @@ def parse_derivative(path: Path) -> tuple[str, FileName] | None:
     return None
 
 
-def bids_uri(path: Path, root: Path, dataset: Literal["raw", ""] = "") -> str:
+def bids_uri(path: Path, root: Path, dataset: Literal["raw", "curves", ""] = "") -> str:
     """BIDS URI of a file.
 
     Parameters
@@ -179,7 +180,7 @@ def bids_uri(path: Path, root: Path, dataset: Literal["raw", ""] = "") -> str:
     path, root : Path
         The file, and the folder of the data set it lies in; both absolute, or `path` relative
         to `root` already.
-    dataset : {"raw", ""}
+    dataset : {"raw", "curves", ""}
         Key in ``DatasetLinks``; empty for the output itself.
 
     Raises
@@ -224,7 +225,10 @@ def raw_link(bids_dir: Path, out_dir: Path) -> str | None:
 
 
 def dataset_description(
-    version: str, raw_description: Mapping[str, Any], link: str | None = None
+    version: str,
+    raw_description: Mapping[str, Any],
+    link: str | None = None,
+    key: Literal["raw", "curves"] = "raw",
 ) -> dict[str, Any]:
     """Content of ``dataset_description.json`` of the output.
 
@@ -236,16 +240,18 @@ def dataset_description(
         ``dataset_description.json`` of the raw data set, empty if it has none.
     link : str, optional
         Where the raw data are, from `raw_link`; a DOI of theirs is used first.
+    key : {"raw", "curves"}
+        What BIDS URIs call the data that the output was made from.
 
     Returns
     -------
     dict
         ``SourceDatasets`` names the raw data by BIDS URI, DOI and version. ``DatasetLinks``
-        resolves ``bids:raw:`` where a DOI or `link` is known; no absolute path is written.
+        resolves the URIs where a DOI or `link` is known; no absolute path is written.
     """
     doi = str(raw_description.get("DatasetDOI") or "").removeprefix("doi:")
     doi = doi.removeprefix("https://doi.org/")
-    source = {"URL": "bids:raw:"}
+    source = {"URL": f"bids:{key}:"}
     if doi:
         source["DOI"] = doi
     if raw_version := str(raw_description.get("DatasetVersion") or ""):
@@ -266,5 +272,5 @@ def dataset_description(
     }
     target = f"https://doi.org/{doi}" if doi else link
     if target is not None:
-        description["DatasetLinks"] = {"raw": target}
+        description["DatasetLinks"] = {key: target}
     return description

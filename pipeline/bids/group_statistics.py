@@ -138,6 +138,28 @@ PAIR_COLUMNS = _described(
         "change": "second - first",
     }
 )
+_UPTAKE_TEXTS = _described(
+    {
+        "measure": "How the dose is taken into account, and over which frames: the whole scan, or "
+        "the late window of the settings",
+        "region": "Reference region",
+        "mean_first": "Mean of the first session, unit of the measure",
+        "mean_change_a": "Mean of second minus first session in group_a, unit of the measure",
+        "first": "Uptake in the first session, mean over its runs, unit of the measure",
+        "second": "Uptake in the second session, mean over its runs",
+    }
+)
+
+
+def _of_uptake(columns: dict[str, dict[str, str]]) -> dict[str, dict[str, str]]:
+    """Columns of a table of the uptake, where those of a table of BPND are known."""
+    own = {name: text for name, text in _UPTAKE_TEXTS.items() if name in (*columns, "measure")}
+    return columns | own
+
+
+UPTAKE_PAIR_COLUMNS = _of_uptake(PAIR_COLUMNS)
+UPTAKE_PAIRED_COLUMNS = _of_uptake(PAIRED_COLUMNS)
+UPTAKE_INTERACTION_COLUMNS = _of_uptake(INTERACTION_COLUMNS)
 REGION_COLUMNS = _described(
     {
         "participant_id": "Subject",

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote
 
 import numpy as np
@@ -29,6 +30,9 @@ GROUP_NAMES = {
     "exclusions": "group_desc-exclusions_table",
     "paired": "group_desc-pairedttest_stats",
     "interaction": "group_desc-interaction_stats",
+    "uptake": "group_desc-uptakepairs_table",
+    "uptake_paired": "group_desc-uptakettest_stats",
+    "uptake_interaction": "group_desc-uptakeinteraction_stats",
     "figure": "group_desc-BPND_figure",
 }
 """What the group level writes, without extension, in the folder ``group`` of the output."""
@@ -44,6 +48,9 @@ _ENTITY_COLUMNS = {
 }
 _KEYS = ["participant_id", "session_id", "group"]
 _NOT_DIVIDING = {*_KEYS, "run"}
+_UPTAKE = {"suv": "SUV (g/mL)", "percent-per-litre": "Injected activity (%/L)"}
+"""Columns of the uptake of the reference region that sessions are compared by."""
+_VALUE = "value"
 
 
 @dataclass(frozen=True)
@@ -54,6 +61,8 @@ class GroupSources:
     """Kinetic parameters, one file per PET run and model, sorted."""
     participants_file: Path | None
     sessions_files: tuple[Path, ...]
+    uptake_files: tuple[Path, ...] = ()
+    """Uptake of the reference region, one file per PET run, sorted."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,6 +75,8 @@ class GroupTables:
     """One row per subject and region: both sessions of the design and their difference."""
     exclusions: pd.DataFrame
     """What the tests do not use, and why."""
+    uptake: pd.DataFrame
+    """Like `pairs`, of the dose-adjusted uptake of the reference region, by `measure`."""
 
 
 def find_group_sources(out_dir: str | Path, bids_dir: str | Path, pvc: str = "") -> GroupSources:
@@ -98,6 +109,7 @@ def find_group_sources(out_dir: str | Path, bids_dir: str | Path, pvc: str = "")
         kinpar_files=kinpar,
         participants_file=participants if participants.exists() else None,
         sessions_files=tuple(sorted(Path(bids_dir).glob("sub-*/sub-*_sessions.tsv"))),
+        uptake_files=tuple(sorted(Path(out_dir).glob("sub-*/**/*_desc-uptake_stats.tsv"))),
     )
 
 
@@ -118,19 +130,22 @@ def gather(sources: GroupSources, design: GroupDesign) -> GroupTables:
     """
     regions = pd.concat([_read_kinpar(path) for path in sources.kinpar_files], ignore_index=True)
     groups = _read_groups(sources.participants_file, design.group_column)
-    if groups is None:
-        regions["group"] = ALL_SUBJECTS
-    else:
-        regions["group"] = regions["participant_id"].map(groups)
+    regions["group"] = _groups_of(regions, groups)
     regions = _sorted(regions[_column_order(regions)], design)
     _check_unique(regions)
     _check_sessions(regions, design)
     expected = _expected_sessions(sources, design)
     return GroupTables(
         regions=regions,
-        pairs=_pairs(regions, design),
+        pairs=_pairs(regions, design, OUTCOME),
         exclusions=_exclusions(regions, design, expected),
+        uptake=_uptake_pairs(sources.uptake_files, groups, design),
     )
+
+
+def _groups_of(table: pd.DataFrame, groups: dict[str, str] | None) -> Any:
+    """Group of the subject of every row; one for all where no column names groups."""
+    return ALL_SUBJECTS if groups is None else table["participant_id"].map(groups)
 
 
 def dividing_columns(regions: pd.DataFrame) -> list[str]:
@@ -154,7 +169,8 @@ def source_uris(sources: GroupSources) -> list[str]:
     """BIDS URIs of what was read, with the output folder as the data set at hand."""
     raw = [] if sources.participants_file is None else ["bids:raw:participants.tsv"]
     raw += [f"bids:raw:{_below_subject(path)}" for path in sources.sessions_files]
-    return raw + [f"bids::{_below_subject(path)}" for path in sources.kinpar_files]
+    made = (*sources.kinpar_files, *sources.uptake_files)
+    return raw + [f"bids::{_below_subject(path)}" for path in made]
 
 
 def _below_subject(path: Path) -> str:
@@ -186,11 +202,15 @@ def _read_kinpar(path: Path) -> pd.DataFrame:
         raise DataError(
             f"{path}: no column {', '.join(missing)}; found {', '.join(table.columns)}"
         )
-    entities = _entities(path)
     table = table.rename(columns={"name": "region"})
     table[OUTCOME] = pd.to_numeric(table[OUTCOME], errors="coerce")
     if "flag" not in table.columns:
         table["flag"] = np.nan
+    return _with_entities(table, _entities(path))
+
+
+def _with_entities(table: pd.DataFrame, entities: dict[str, str]) -> pd.DataFrame:
+    """The table with the entities of its file's name in front."""
     known = {column: entities.get(key) for key, column in _ENTITY_COLUMNS.items()}
     others = {key: label for key, label in entities.items() if key not in _ENTITY_COLUMNS}
     for position, (column, label) in enumerate((known | others).items()):
@@ -291,13 +311,49 @@ def _expected_sessions(sources: GroupSources, design: GroupDesign) -> list[tuple
     return sorted(planned)
 
 
-def _pairs(regions: pd.DataFrame, design: GroupDesign) -> pd.DataFrame:
+def _uptake_pairs(
+    files: Sequence[Path], groups: dict[str, str] | None, design: GroupDesign
+) -> pd.DataFrame:
+    """Uptake of the reference region in both sessions; measures that nobody has are left out."""
+    if not files:
+        columns = ["measure", "group", "participant_id", "region", "first", "second", "change"]
+        return pd.DataFrame(columns=columns)
+    rows = pd.concat([_read_uptake(path) for path in files], ignore_index=True)
+    rows["group"] = _groups_of(rows, groups)
+    rows = rows[_column_order(rows)]
+    known = rows.groupby("measure", sort=False)[_VALUE].transform("count") > 0
+    return _pairs(rows[known], design, _VALUE)
+
+
+def _read_uptake(path: Path) -> pd.DataFrame:
+    """Uptake of a run: a row per window and way to take the dose into account."""
+    table = read_table(path)
+    missing = [name for name in ("name", "window", *_UPTAKE) if name not in table.columns]
+    if missing:
+        raise DataError(
+            f"{path}: no column {', '.join(missing)}; found {', '.join(table.columns)}"
+        )
+    rows = pd.DataFrame(
+        {
+            "measure": f"{label}, {row['window']}",
+            "index": 1,
+            "region": row["name"],
+            _VALUE: float(row[column]),
+        }
+        for column, label in _UPTAKE.items()
+        for row in table.to_dict("records")
+    )
+    entities = {key: label for key, label in _entities(path).items() if key != "desc"}
+    return _with_entities(rows, entities)
+
+
+def _pairs(regions: pd.DataFrame, design: GroupDesign, outcome: str) -> pd.DataFrame:
     divide = dividing_columns(regions)
     columns = [*divide, "group", "participant_id", "region"]
     if not design.sessions:
         return pd.DataFrame(columns=[*columns, "first", "second", "change"])
     used = regions[regions["session_id"].isin(design.sessions) & regions["group"].notna()]
-    averaged = used.groupby([*columns, "session_id"], dropna=False, sort=False)[OUTCOME].mean()
+    averaged = used.groupby([*columns, "session_id"], dropna=False, sort=False)[outcome].mean()
     wide = averaged.unstack("session_id").reindex(columns=list(design.sessions))
     wide.columns = pd.Index(["first", "second"])
     wide["change"] = wide["second"] - wide["first"]

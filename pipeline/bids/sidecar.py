@@ -355,6 +355,30 @@ def _read_timing(
     return timing, injection_s
 
 
+def after_injection(timing: FrameTiming, values: Mapping[str, Any]) -> FrameTiming:
+    """Frames after injection, where they count from TimeZero as those of a sidecar do.
+
+    Parameters
+    ----------
+    timing : FrameTiming
+        Frames of a table that was made from the image.
+    values : mapping
+        Content of the sidecar; where its frames are others than these, nothing is changed.
+    """
+    reader = _Reader(Metadata(values, {}, ""))
+    injection_s, start_s = reader.number("InjectionStart"), reader.numbers("FrameTimesStart")
+    if not injection_s or start_s is None or start_s.shape != timing.start_s.shape:
+        return timing
+    if not np.allclose(start_s, timing.start_s, rtol=0, atol=_TIME_TOLERANCE_S):
+        return timing
+    return FrameTiming(timing.start_s - injection_s, timing.duration_s)
+
+
+def is_uncorrected_for_decay(values: Mapping[str, Any]) -> bool:
+    """Whether a sidecar says so; one that says nothing does not."""
+    return _Reader(Metadata(values, {}, "")).flag("ImageDecayCorrected") is False
+
+
 def _overlap_hint(start: FloatArray, duration: FloatArray) -> str:
     if start.size == duration.size > 2 and np.isclose(duration[:-1], start[1:]).mean() > 0.9:
         return "FrameDuration holds the ends of the frames: write end minus start"

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +34,8 @@ from pipeline.reports.curves import Curves, curve_figure
 from pipeline.reports.style import figure_bytes
 
 DONE, SOME_FAILED = 0, 1
+FOLDER_OPTIONS = ("seg", "pvc", "regions", "bids_dir")
+"""Options that make sense for a folder of derivatives only."""
 
 _BRAIN = "Brain"
 """Column that the participant level writes for the weights."""
@@ -43,18 +47,74 @@ _SHOWN = ("BPND", "DVR", "SUVR", "SUV", "R1", "k2", "k2a", "k2prime", "tstar")
 
 
 def run(args: argparse.Namespace) -> int:
-    """Fit the curves of a table; writes a table and its sidecar per model."""
+    """Fit the curves of a table, or of every table of a data set of derivatives."""
+    if args.tacs.is_dir():
+        from pipeline.cli.fit_derivatives import run_derivatives
+
+        return run_derivatives(args)
+    if of_folder := [word for word in FOLDER_OPTIONS if getattr(args, word) is not None]:
+        option = "--" + of_folder[0].replace("_", "-")
+        raise ConfigError(f"{option} is for a folder of derivatives, and {args.tacs} is none")
+    options = fit_options(args)
+    table = read_tacs(args.tacs)
+    folder = args.output_dir or args.tacs.parent
+    stem = args.tacs.stem.removesuffix("_tacs")
+    places: dict[str, Path] = {
+        m.model: folder / f"{stem}_model-{MODEL_LABELS[m.model]}_kinpar.tsv"
+        for m in options.models
+    }
+    fits = fit_table(table, {"Sources": [table.path.name]}, places, options, args)
+    console = Console()
+    for fit in fits:
+        _show(console, fit.model, fit.kinpar)
+        console.print(str(fit.place), soft_wrap=True)
+    return SOME_FAILED if any(fit.failed for fit in fits) else DONE
+
+
+@dataclass(frozen=True, eq=False)
+class WrittenFit:
+    """A fit of a table that has been written."""
+
+    model: ReferenceModel
+    place: Path
+    kinpar: pd.DataFrame
+
+    @property
+    def failed(self) -> tuple[str, ...]:
+        """Regions without an estimate."""
+        missing = self.kinpar[self.model.parameters[0].symbol].isna()
+        return tuple(self.kinpar.loc[missing, "name"])
+
+
+def fit_options(args: argparse.Namespace) -> Kinetics:
+    """The models asked for, with their options."""
+    models = [name.lower() for name in args.models or ["srtm"]]
+    return load_kinetics(models, args.weights, args.overrides)
+
+
+def fit_table(
+    table: TacTable,
+    about: Mapping[str, Any],
+    places: Mapping[str, Path],
+    options: Kinetics,
+    args: argparse.Namespace,
+) -> list[WrittenFit]:
+    """Fit every model to the curves of a table; writes a table and its sidecar per model.
+
+    Raises
+    ------
+    DataError
+        If the table or its sidecar does not have what a model needs.
+    ConfigError
+        If a place is taken, or the radionuclide is not known.
+    """
     from pipeline.execution.run import make_folder
 
-    models = [name.lower() for name in args.models or ["srtm"]]
-    options = load_kinetics(models, args.weights, args.overrides)
-    table = read_tacs(args.tacs)
     curves = _scan_curves(table, args)
     if "Units" not in table.sidecar and any(isinstance(model, Suv) for model in options.models):
         raise DataError(f"{table.path}: an SUV needs Units in the JSON beside the table")
-    places = _places(args, options)
-    console = Console()
-    failed = False
+    require_free(places.values(), args)
+    written = []
     for model in curve_models(options.models):
         try:
             resolved = curves.resolved(model)
@@ -65,15 +125,29 @@ def run(args: argparse.Namespace) -> int:
         make_folder(place.parent)
         kinpar = parameter_table(curves.names, fit)
         write_table(place, kinpar)
-        write_json(place.with_suffix(".json"), _about(model, table, args))
+        write_json(place.with_suffix(".json"), {**_about(model, table, args), **about})
         picture = place.with_suffix(".svg")
         picture.unlink(missing_ok=True)  # one of an earlier fit
         if args.plot:
             picture.write_bytes(_figure(table, curves, fit, model.parameters[0].symbol))
-        _show(console, resolved, kinpar)
-        console.print(str(place), soft_wrap=True)
-        failed |= bool(kinpar[model.parameters[0].symbol].isna().any())
-    return SOME_FAILED if failed else DONE
+        written.append(WrittenFit(resolved, place, kinpar))
+    return written
+
+
+def require_free(places: Iterable[Path], args: argparse.Namespace) -> None:
+    """Nothing that is there is replaced unasked.
+
+    Raises
+    ------
+    ConfigError
+        If something is there.
+    """
+    there = [path for path in places if path.exists()]
+    if there and not args.overwrite:
+        raise ConfigError(
+            f"{there[0]}: is there already; give --overwrite to replace it, or another "
+            "--output-dir"
+        )
 
 
 def _scan_curves(table: TacTable, args: argparse.Namespace) -> ScanCurves:
@@ -199,29 +273,11 @@ def _number(table: TacTable, key: str) -> float | None:
     return float(value) if isinstance(value, int | float) and np.isfinite(value) else None
 
 
-def _places(args: argparse.Namespace, options: Kinetics) -> dict[str, Path]:
-    """Where the table of every model goes; nothing that is there is replaced unasked."""
-    folder = args.output_dir or args.tacs.parent
-    stem = args.tacs.stem.removesuffix("_tacs")
-    places: dict[str, Path] = {
-        m.model: folder / f"{stem}_model-{MODEL_LABELS[m.model]}_kinpar.tsv"
-        for m in options.models
-    }
-    there = [path for path in places.values() if path.exists()]
-    if there and not args.overwrite:
-        raise ConfigError(
-            f"{there[0]}: is there already; give --overwrite to replace it, or another "
-            "--output-dir"
-        )
-    return places
-
-
 def _about(model: ReferenceModel, table: TacTable, args: argparse.Namespace) -> dict[str, Any]:
     reference = Path(args.reference).name
     return {
         **parameter_columns(model),
         **model_metadata(model, reference, args.weights),
-        "Sources": [table.path.name],
         "TracerRadionuclide": args.radionuclide or table.sidecar.get("TracerRadionuclide", "n/a"),
         "SoftwareName": "petbind",
         "SoftwareVersion": __version__,

@@ -100,15 +100,20 @@ def _add_demo(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
 
 
 def _add_fit(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    parser = commands.add_parser("fit", help="kinetic models of a table of curves")
+    parser = commands.add_parser("fit", help="kinetic models of curves: of a table, or of many")
     parser.add_argument(
-        "tacs", metavar="TACS.tsv", type=Path, help="frame_start, frame_end (s), curves"
+        "tacs",
+        metavar="TACS.tsv|DERIVATIVES",
+        type=Path,
+        help="frame_start, frame_end (s), curves; or a folder of BIDS derivatives with such "
+        "tables, as PETPrep writes them",
     )
     parser.add_argument(
         "--reference",
         required=True,
         metavar="NAME|FILE",
-        help="column of the reference region, or a table that holds its curve alone",
+        help="column of the reference region, or a table that holds its curve alone; in a folder "
+        "also the label of such a table, or a region",
     )
     parser.add_argument(
         "--model",
@@ -134,6 +139,28 @@ def _add_fit(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
     parser.add_argument("--output-dir", type=Path, help="default: beside the table")
     parser.add_argument("--plot", action="store_true", help="also draw curves and fits, as SVG")
     parser.add_argument("--overwrite", action="store_true", help="replace earlier results")
+    _add_fit_of_folder(parser.add_argument_group("for a folder of derivatives"))
+
+
+def _add_fit_of_folder(group: argparse._ArgumentGroup) -> None:
+    group.add_argument("--seg", metavar="LABEL", help="segmentation, where there are several")
+    group.add_argument(
+        "--pvc", metavar="LABEL", help="curves with this partial-volume correction; default none"
+    )
+    group.add_argument(
+        "--regions",
+        nargs="?",
+        const="",
+        metavar="FILE|NAME",
+        help="make petbind's regions of columns with FreeSurfer names, weighted by volume; those "
+        "of settings if a file or study is named",
+    )
+    group.add_argument(
+        "--bids-dir",
+        type=Path,
+        metavar="BIDS",
+        help="raw data, whose PET sidecars say what those of the curves do not",
+    )
 
 
 def _add_config(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:

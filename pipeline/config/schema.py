@@ -411,20 +411,33 @@ class Regions(Section):
     `distance` from other structures."""
     reference_name: str = "CBL"
     """Its name in tables."""
-    supersampling: int = Field(default=3, ge=1, le=6)
-    """Sample points along each edge of a PET voxel when region fractions are measured."""
+    supersampling: int = Field(default=4, ge=1, le=6)
+    """Sample points along each edge of a PET voxel when region fractions are measured. On voxels
+    of 2 mm, regions over 1 mL differ from dense sampling by 0.2 % at most with 4, 0.6 % with 3;
+    two to three times that where activity is sharp."""
     least_share: float = Field(default=0, ge=0, le=1)
     """0: every voxel counts in a region by its share of it. Above 0: voxels with at least this
-    share count in full, others not at all: less of what lies beside, more noise. Small regions of
-    high contrast, voxels of 2 mm, a scanner of 2.5 mm FWHM: by share -15 % and 3.0 % of a voxel's
-    noise; from a share of 0.5 on -13 and 3.5 %, from 0.9 on -7 and 4.8 %."""
+    share count in full, others not at all: less of what lies beside, more noise. Accumbens,
+    pallidum, amygdala and caudate, four times as hot as all about them, voxels of 2 mm, a scanner
+    of 2.5 mm FWHM: by share -25 % and 4.3 % of a voxel's noise; from a share of 0.5 on -22 and
+    5.0 %, from 0.9 on -12 and 7.0 %."""
     minimum_volume_mm3: float = Field(default=100, ge=0)
     """Regions with less volume inside the field of view get no estimate."""
+    late_min: tuple[float, float] = (40, 90)
+    """Late window over which the uptake of the reference region is averaged, beside the whole
+    scan, to compare it between sessions; minutes after injection, frames wholly inside."""
 
     @field_validator("reference", mode="before")
     @classmethod
     def _planes_by_default(cls, value: Any) -> Any:
         return {"recipe": "planes"} | value if isinstance(value, dict) else value
+
+    @field_validator("late_min")
+    @classmethod
+    def _in_order(cls, value: tuple[float, float]) -> tuple[float, float]:
+        if not 0 <= value[0] < value[1]:
+            raise ValueError("starts at zero or later, and ends after its start")
+        return value
 
     @field_validator("labels", "reference")
     @classmethod

@@ -84,6 +84,21 @@ def _label_names() -> dict[int, str]:
 LABEL_NAMES: Mapping[int, str] = _label_names()
 """FreeSurfer label number to its name in FreeSurferColorLUT, aseg and Desikan-Killiany."""
 
+_OTHER_SPELLINGS = {"Left-Thalamus-Proper": 10, "Right-Thalamus-Proper": 49}
+"""Names that FreeSurfer gave up with version 7."""
+_NUMBERS = {name: number for number, name in LABEL_NAMES.items()} | _OTHER_SPELLINGS
+
+
+def label_number(name: str) -> int | None:
+    """Label number of a FreeSurfer name, None if there is no such label here.
+
+    Examples
+    --------
+    >>> label_number("ctx-rh-insula"), label_number("Left-Thalamus-Proper"), label_number("Skull")
+    (2035, 10, None)
+    """
+    return _NUMBERS.get(name)
+
 
 def sided(name: str) -> tuple[int, int]:
     """Left and right label numbers of a structure.

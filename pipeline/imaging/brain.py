@@ -124,8 +124,8 @@ class _PoseSearch:
 
 _BINS = 24
 _SHELL_MM = 4.0
-"""Fluid and skull. A wider shell, dark in the template, is matched by the air around the scalp: the
-brain then takes the outline of the head. Poses of ten heads were right with 0, 3 and 5 mm."""
+"""Fluid and skull. A wider shell, dark in the template, is matched by the air around the scalp:
+the brain then takes the outline of the head. Poses of ten heads were right with 0, 3 and 5 mm."""
 _POSES = (
     (-30, -20, -10, 0, 10, 20, 30),
     (-12, 0, 12),

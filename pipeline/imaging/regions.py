@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from itertools import product
 
 import numpy as np
@@ -84,23 +85,67 @@ def label_fractions(
     """
     numbers = np.unique(labels.data)
     numbers = numbers[numbers != 0]
-    rows: IntArray = np.full(int(numbers.max(initial=0)) + 1, -1, np.int32)
-    rows[numbers] = np.arange(numbers.size)
+    codes: IntArray = np.zeros(int(numbers.max(initial=0)) + 1, np.int16)
+    codes[numbers] = np.arange(numbers.size) + 1
     voxel = np.linalg.inv(labels.affine) @ grid2labels_xfm @ grid.affine
     box = _labelled_box(labels, grid.shape, np.linalg.inv(voxel))
     index = np.stack(np.meshgrid(*box, indexing="ij"), axis=-1).reshape(-1, 3).astype(np.float32)
     flat: IntArray = np.asarray(np.ravel_multi_index(tuple(index.astype(np.int64).T), grid.shape))
+    offsets = [voxel[:3, :3] @ offset for offset in _sample_offsets(supersampling)]
+    coded = _Coded.of(codes[labels.data], np.ceil(np.max(np.abs(offsets), axis=0)).astype(int))
+    parts = []
+    for start in range(0, len(index), _VOXELS_AT_ONCE):
+        points = apply_affine(voxel, index[start : start + _VOXELS_AT_ONCE])
+        code, alone = coded.around(points)
+        full, mixed = np.flatnonzero(alone & (code > 0)), np.flatnonzero(~alone)
+        parts.append((np.ones(full.size), code[full] - 1, flat[start + full]))
+        count = coded.counts(points[mixed], offsets, numbers.size + 1)
+        place, row = np.nonzero(count[:, 1:])
+        parts.append((count[place, row + 1] / len(offsets), row, flat[start + mixed[place]]))
     shape = (numbers.size, int(np.prod(grid.shape)))
-    total = sparse.csr_array(shape, dtype=np.float64)
-    share = 1 / supersampling**3
-    for offset in _sample_offsets(supersampling):
-        point = apply_affine(voxel, index + offset)
-        value = _nearest(labels.data, point)
-        hit = value != 0
-        row: IntArray = rows[value[hit]]
-        entries = (np.full(row.size, share), (row, flat[hit]))
-        total += sparse.coo_array(entries, shape=shape).tocsr()
+    if not parts:
+        nothing = sparse.csr_array(shape, dtype=np.float64)
+        return LabelFractions((), nothing, grid.shape, grid.voxel_volume_mm3)
+    share, rows, columns = (np.concatenate(of_parts) for of_parts in zip(*parts, strict=True))
+    total = sparse.coo_array((share, (rows, columns)), shape=shape).tocsr()
     return LabelFractions(tuple(numbers.tolist()), total, grid.shape, grid.voxel_volume_mm3)
+
+
+_VOXELS_AT_ONCE = 16384
+
+
+@dataclass(frozen=True, eq=False)
+class _Coded:
+    """Codes of labels, with those about them: where all are the same, no point need be tried."""
+
+    codes: IntArray
+    """Padded, 0 for none."""
+    lowest: IntArray
+    """Lowest code within reach of every voxel."""
+    highest: IntArray
+    reach: IntArray
+    """(3,) voxels, how far sample points lie from the middle of a voxel of the other grid."""
+
+    @classmethod
+    def of(cls, codes: IntArray, reach: IntArray) -> _Coded:
+        padded = np.pad(codes, [(int(r), int(r)) for r in reach])
+        size = (2 * reach + 1).tolist()
+        lowest = ndimage.minimum_filter(padded, size, mode="constant")
+        return cls(padded, lowest, ndimage.maximum_filter(padded, size, mode="constant"), reach)
+
+    def around(self, points: FloatArray) -> tuple[IntArray, NDArray[np.bool_]]:
+        """Lowest code about each point (N, 3), and whether it is the only one."""
+        lowest = _nearest(self.lowest, points + self.reach)
+        return lowest, lowest == _nearest(self.highest, points + self.reach)
+
+    def counts(
+        self, points: FloatArray, offsets: Sequence[FloatArray], n_codes: int
+    ) -> NDArray[np.int64]:
+        """How many of the sample points about each point hit each code, (N, n_codes)."""
+        first = np.arange(len(points)) * n_codes
+        keys = [first + _nearest(self.codes, points + (self.reach + o)) for o in offsets]
+        counts = np.bincount(np.concatenate(keys), minlength=len(points) * n_codes)
+        return counts.reshape(len(points), n_codes)
 
 
 def field_points(field: Field, points_mm: FloatArray) -> FloatArray:
@@ -279,10 +324,14 @@ class RegionStatistics:
 
     mean: FloatArray
     """(R,); voxels by their weights."""
+    core_mean: FloatArray
+    """(R,); plain, over the voxels of which the region holds half or more."""
     standard_deviation: FloatArray
     """(R,); between voxels, by their weights."""
     voxels: IntArray
     """(R,); with a value and some share of the region."""
+    core_voxels: IntArray
+    """(R,); with a value, of which the region holds half or more."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -294,6 +343,18 @@ class RegionWeights:
     """(R, X*Y*Z); every row sums to one, or to zero for a region that is not there."""
     volume_mm3: FloatArray
     """(R,) volume inside the field of view."""
+    voxel_volume_mm3: float
+
+    @cached_property
+    def core(self) -> sparse.csr_array:
+        """(R, X*Y*Z), 1 in voxels of which the region holds half or more."""
+        rows = np.repeat(np.arange(len(self.names)), np.diff(self.weights.indptr))
+        share = self.weights.data * self.volume_mm3[rows] / self.voxel_volume_mm3
+        # shares are sums of sample points: a hair's tolerance, or rounding would decide
+        inside = share >= _HALF - 1e-9
+        places = (rows[inside], self.weights.indices[inside])
+        ones = np.ones(int(inside.sum()))
+        return sparse.coo_array((ones, places), shape=self.weights.shape).tocsr()
 
     @classmethod
     def of(cls, fractions: Mapping[str, FloatArray], voxel_volume_mm3: float) -> RegionWeights:
@@ -303,7 +364,7 @@ class RegionWeights:
         total = np.asarray(stacked.sum(axis=1)).ravel()
         scale = np.divide(1.0, total, out=np.zeros_like(total), where=total > 0)
         weights = sparse.csr_array(sparse.diags_array(scale) @ stacked)
-        return cls(tuple(fractions), weights, total * voxel_volume_mm3)
+        return cls(tuple(fractions), weights, total * voxel_volume_mm3, voxel_volume_mm3)
 
     def means(self, frame: FloatArray) -> FloatArray:
         """Regional means (R,) of a frame (X, Y, Z); NaN for a region that is not there."""
@@ -323,11 +384,19 @@ class RegionWeights:
         )
         voxels = self.weights.astype(bool).astype(np.int64) @ known.astype(np.int64)
         spread = np.sqrt(np.maximum(square - mean**2, 0.0))
-        return RegionStatistics(mean, spread, np.asarray(voxels))
+        count = np.asarray(self.core @ known.astype(np.float64))
+        nothing = np.full(count.shape, np.nan)
+        core_mean = np.divide(self.core @ flat, count, out=nothing, where=count > 0)
+        return RegionStatistics(
+            mean, core_mean, spread, np.asarray(voxels), np.rint(count).astype(np.int64)
+        )
 
     def finite_means(self, estimates: FloatArray) -> FloatArray:
         """Like `means`, over the voxels (X, Y, Z) with a value; NaN for a region without one."""
         return self.statistics(estimates).mean
+
+
+_HALF = 0.5
 
 
 def _labelled_box(

@@ -25,6 +25,9 @@ from pipeline.bids.group_statistics import (
     PAIR_COLUMNS,
     PAIRED_COLUMNS,
     REGION_COLUMNS,
+    UPTAKE_INTERACTION_COLUMNS,
+    UPTAKE_PAIR_COLUMNS,
+    UPTAKE_PAIRED_COLUMNS,
     interaction_table,
     paired_table,
 )
@@ -62,6 +65,9 @@ class _GatherInputSpec(BaseInterfaceInputSpec):  # type: ignore[misc]
     )
     participants_file = File(exists=True, desc="participants.tsv")
     sessions_files = InputMultiObject(File(exists=True), desc="sessions.tsv of every subject")
+    uptake_files = InputMultiObject(
+        File(exists=True), desc="uptake of the reference region of every PET run, sorted"
+    )
     design = traits.Instance(GroupDesign, mandatory=True, desc="sessions and groups compared")
 
 
@@ -70,6 +76,7 @@ class _GatherOutputSpec(TraitedSpec):  # type: ignore[misc]
     wide = File(exists=True, desc="a row per PET run")
     pairs = File(exists=True, desc="a row per subject and region")
     exclusions = File(exists=True, desc="what the tests do not use, and why")
+    uptake = File(exists=True, desc="of the reference region, a row per subject and measure")
     sidecars = OutputMultiObject(File(exists=True), desc="what the columns mean, one per table")
 
 
@@ -84,6 +91,7 @@ class GatherGroup(SimpleInterface):  # type: ignore[misc]
             kinpar_files=_paths(self.inputs.kinpar_files),
             participants_file=next(iter(_paths(self.inputs.participants_file)), None),
             sessions_files=_paths(self.inputs.sessions_files),
+            uptake_files=_paths(self.inputs.uptake_files),
         )
         tables = gather(sources, design)
         about = {**_design_facts(design), "Sources": source_uris(sources)}
@@ -92,6 +100,7 @@ class GatherGroup(SimpleInterface):  # type: ignore[misc]
             "wide": (wide_table(tables.regions), REGION_COLUMNS),
             "pairs": (tables.pairs, PAIR_COLUMNS),
             "exclusions": (tables.exclusions, EXCLUSION_COLUMNS),
+            "uptake": (tables.uptake, UPTAKE_PAIR_COLUMNS),
         }
         for key, (table, _) in made.items():
             self._results[key] = str(write_table(folder / f"{GROUP_NAMES[key]}.tsv", table))
@@ -114,12 +123,15 @@ def _described(columns: Mapping[str, Any], table: pd.DataFrame) -> dict[str, Any
 
 class _TestInputSpec(BaseInterfaceInputSpec):  # type: ignore[misc]
     pairs = File(exists=True, mandatory=True, desc="a row per subject and region")
+    uptake = File(exists=True, mandatory=True, desc="of the reference region, likewise")
     design = traits.Instance(GroupDesign, mandatory=True, desc="sessions and groups compared")
 
 
 class _TestOutputSpec(TraitedSpec):  # type: ignore[misc]
     paired = File(exists=True, desc="paired t, a row per region and group")
     interaction = File(exists=True, desc="group x time, a row per region")
+    uptake_paired = File(exists=True, desc="paired t of the uptake of the reference region")
+    uptake_interaction = File(exists=True, desc="group x time of the same")
     sidecars = OutputMultiObject(File(exists=True), desc="what the columns mean, one per table")
 
 
@@ -129,19 +141,28 @@ class CompareSessions(SimpleInterface):  # type: ignore[misc]
     input_spec, output_spec = _TestInputSpec, _TestOutputSpec
 
     def _run_interface(self, runtime: Any) -> Any:
-        pairs, folder = read_pairs(self.inputs.pairs), Path(runtime.cwd)
-        about = {
-            **_design_facts(self.inputs.design),
-            "Sources": [f"bids::group/{GROUP_NAMES['pairs']}.tsv"],
-        }
+        pairs, uptake = read_pairs(self.inputs.pairs), read_pairs(self.inputs.uptake)
+        folder, design = Path(runtime.cwd), _design_facts(self.inputs.design)
         made = {
-            "paired": (paired_table(pairs), PAIRED_COLUMNS),
-            "interaction": (interaction_table(pairs), INTERACTION_COLUMNS),
+            "paired": (paired_table(pairs), PAIRED_COLUMNS, "pairs"),
+            "interaction": (interaction_table(pairs), INTERACTION_COLUMNS, "pairs"),
+            "uptake_paired": (paired_table(uptake), UPTAKE_PAIRED_COLUMNS, "uptake"),
+            "uptake_interaction": (
+                interaction_table(uptake),
+                UPTAKE_INTERACTION_COLUMNS,
+                "uptake",
+            ),
         }
-        for key, (table, _) in made.items():
+        for key, (table, *_) in made.items():
             self._results[key] = str(write_table(folder / f"{GROUP_NAMES[key]}.tsv", table))
         self._results["sidecars"] = [
-            _sidecar(folder, key, columns, about) for key, (_, columns) in made.items()
+            _sidecar(
+                folder,
+                key,
+                columns,
+                {**design, "Sources": [f"bids::group/{GROUP_NAMES[source]}.tsv"]},
+            )
+            for key, (_, columns, source) in made.items()
         ]
         return runtime
 
@@ -152,6 +173,8 @@ class _ShowInputSpec(BaseInterfaceInputSpec):  # type: ignore[misc]
     exclusions = File(exists=True, mandatory=True, desc="what the tests do not use, and why")
     paired = File(exists=True, mandatory=True, desc="paired t, a row per region and group")
     interaction = File(exists=True, mandatory=True, desc="group x time, a row per region")
+    uptake_paired = File(exists=True, desc="paired t of the uptake of the reference region")
+    uptake_interaction = File(exists=True, desc="group x time of the same")
     design = traits.Instance(GroupDesign, mandatory=True, desc="sessions and groups compared")
     methods = traits.List(traits.Str, desc="sentences on what was done")
 
@@ -165,9 +188,16 @@ def _report(inputs: Any) -> GroupReport:
         exclusions=read_table(inputs.exclusions),
         paired=read_table(inputs.paired),
         interaction=read_table(inputs.interaction),
+        uptake_paired=_table(inputs.uptake_paired),
+        uptake_interaction=_table(inputs.uptake_interaction),
         methods=methods,
         version=__version__,
     )
+
+
+def _table(path: Any) -> pd.DataFrame:
+    """A table; empty where it is not given."""
+    return read_table(path) if isdefined(path) else pd.DataFrame()
 
 
 class _FigureOutputSpec(TraitedSpec):  # type: ignore[misc]

@@ -39,6 +39,7 @@ from pipeline.io.region_weights import read_region_weights, write_region_weights
 from pipeline.io.tables import write_table
 from pipeline.io.transforms import read_itk_transform
 from pipeline.io.warps import read_field
+from pipeline.kinetics.uptake import percent_per_litre, suv_per_bqml, window_mean
 
 BRAIN = "Brain"
 """Column of the curve of the whole brain, for the weights of the fit."""
@@ -181,11 +182,16 @@ class _ExtractTacsInputSpec(BaseInterfaceInputSpec):  # type: ignore[misc]
     region_weights = File(exists=True, mandatory=True, desc="weights of every region, npz")
     scan = traits.Instance(ScanInputs, mandatory=True, desc="frame timing")
     minimum_volume_mm3 = traits.Float(mandatory=True, desc="smaller regions get no curve")
+    reference = traits.Str(mandatory=True, desc="name of the reference region")
+    late_min = traits.Tuple(
+        traits.Float(), traits.Float(), mandatory=True, desc="late window of its uptake, minutes"
+    )
 
 
 class _ExtractTacsOutputSpec(TraitedSpec):  # type: ignore[misc]
     tacs = File(exists=True, desc="a row per frame, a column per region, Bq/mL")
     tac_statistics = File(exists=True, desc="a row per frame and region")
+    reference_uptake = File(exists=True, desc="uptake of the reference region by the dose")
 
 
 class ExtractTacs(SimpleInterface):  # type: ignore[misc]
@@ -202,7 +208,9 @@ class ExtractTacs(SimpleInterface):  # type: ignore[misc]
         seen = [regions.statistics(frame.data) for frame in frames]
         times = pd.DataFrame({"frame_start": scan.timing.start_s, "frame_end": scan.timing.end_s})
         statistics = pd.concat([_statistics(regions.names, frame) for frame in seen])
-        statistics["suv"] = statistics["mean"] * _suv_per_bqml(scan)
+        statistics["suv"] = statistics["mean"] * suv_per_bqml(
+            scan.injected_mbq, scan.body_weight_kg
+        )
         statistics = pd.concat(
             [times.loc[times.index.repeat(len(regions.names))].reset_index(drop=True),
              statistics.reset_index(drop=True)], axis=1,
@@ -210,24 +218,61 @@ class ExtractTacs(SimpleInterface):  # type: ignore[misc]
         means = np.array([frame.mean for frame in seen])
         means[:, regions.volume_mm3 < self.inputs.minimum_volume_mm3] = np.nan
         tacs = pd.concat([times, pd.DataFrame(means, columns=list(regions.names))], axis=1)
+        reference = self.inputs.reference
+        uptake = reference_uptake(
+            reference, tacs[reference].to_numpy(float), scan, self.inputs.late_min
+        )
         self._results.update(
             tacs=str(write_table(folder / "tacs.tsv", tacs)),
             tac_statistics=str(write_table(folder / "stats.tsv", statistics)),
+            reference_uptake=str(write_table(folder / "uptake.tsv", uptake)),
         )
         return runtime
 
 
 def _statistics(names: tuple[str, ...], frame: RegionStatistics) -> pd.DataFrame:
     return pd.DataFrame(
-        {"name": names, "mean": frame.mean, "sd": frame.standard_deviation, "voxels": frame.voxels}
+        {
+            "name": names,
+            "mean": frame.mean,
+            "mean-core": frame.core_mean,
+            "sd": frame.standard_deviation,
+            "voxels": frame.voxels,
+            "voxels-core": frame.core_voxels,
+        }
     )
 
 
-def _suv_per_bqml(scan: ScanInputs) -> float:
-    """SUV, g/mL, of 1 Bq/mL; NaN where activity or weight are not known."""
-    if scan.injected_mbq is None or scan.body_weight_kg is None:
-        return float("nan")
-    return scan.body_weight_kg / scan.injected_mbq / _BQ_PER_KBQ
+def reference_uptake(
+    name: str, tac_bqml: FloatArray, scan: ScanInputs, late_min: tuple[float, float]
+) -> pd.DataFrame:
+    """Mean uptake of the reference region over the scan and late in it, by the dose.
 
-
-_BQ_PER_KBQ = 1000.0
+    Parameters
+    ----------
+    name : str
+        Of the reference region.
+    tac_bqml : (F,) array
+        Its curve, decay-corrected to the injection.
+    scan : ScanInputs
+        Frames, dose and weight.
+    late_min : (float, float)
+        Late window, minutes after injection.
+    """
+    suv = suv_per_bqml(scan.injected_mbq, scan.body_weight_kg)
+    percent = percent_per_litre(scan.injected_mbq)
+    rows = []
+    for window, (start_min, end_min) in {"scan": (0.0, np.inf), "late": late_min}.items():
+        found = window_mean(tac_bqml, scan.timing, start_min, end_min)
+        rows.append(
+            {
+                "name": name,
+                "window": window,
+                "frame_start": found.start_s,
+                "frame_end": found.end_s,
+                "mean": found.mean,
+                "suv": suv * found.mean,
+                "percent-per-litre": percent * found.mean,
+            }
+        )
+    return pd.DataFrame(rows)

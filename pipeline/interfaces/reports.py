@@ -65,6 +65,7 @@ class _SessionPageInputSpec(BaseInterfaceInputSpec):  # type: ignore[misc]
     brain_mask_pet = File(exists=True, desc="brain on the PET grid")
     reference_morph = File(exists=True, desc="what the rules left of the reference region")
     tacs = File(exists=True, desc="measured curves, a row per frame, Bq/mL")
+    reference_uptake = File(exists=True, desc="uptake of the reference region by the dose")
     models = traits.List(traits.Any, desc="kinetic models, in the order of their tables")
     fitted_tacs = InputMultiObject(
         File(exists=True), desc="model curves of every model of curves, a row per frame, Bq/mL"
@@ -111,6 +112,7 @@ def _read_report(inputs: Any) -> SessionReport:
         motion=_read_motion(given),
         regions=_read_regions(given),
         curves=_read_curves(given),
+        uptake=_records(given, "reference_uptake"),
         models=_read_models(given),
         partial_volume=_read_partial_volume(given),
         methods=given.get("methods", ()),
@@ -217,10 +219,14 @@ def _read_regions(given: Mapping[str, Any]) -> Regions | None:
         volumes_mm3=volumes,
         too_small=small,
         in_field=in_field,
-        trimming=read_table(given["reference_morph"]).to_dict("records")
-        if "reference_morph" in given
-        else (),
+        trimming=_records(given, "reference_morph"),
     )
+
+
+def _records(given: Mapping[str, Any], name: str) -> list[dict[str, Any]]:
+    """Rows of a table; none where it is not given."""
+    rows = read_table(given[name]).to_dict("records") if name in given else []
+    return [{str(key): value for key, value in row.items()} for row in rows]
 
 
 def _read_curves(given: Mapping[str, Any]) -> Curves | None:

@@ -17,6 +17,7 @@ def write_region_weights(path: str | Path, regions: RegionWeights) -> Path:
         path,
         names=np.array(regions.names),
         volume_mm3=regions.volume_mm3,
+        voxel_volume_mm3=np.array(regions.voxel_volume_mm3),
         data=w.data,
         indices=w.indices,
         indptr=w.indptr,
@@ -33,4 +34,5 @@ def read_region_weights(path: str | Path) -> RegionWeights:
             shape=tuple(content["shape"].tolist()),
         )
         names = tuple(content["names"].tolist())
-        return RegionWeights(names, weights, content["volume_mm3"])
+        voxel_mm3 = float(content["voxel_volume_mm3"])
+        return RegionWeights(names, weights, content["volume_mm3"], voxel_mm3)

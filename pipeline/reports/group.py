@@ -51,6 +51,9 @@ class GroupReport:
     exclusions: pd.DataFrame
     paired: pd.DataFrame
     interaction: pd.DataFrame
+    uptake_paired: pd.DataFrame
+    """The same tests of the uptake of the reference region, by measure."""
+    uptake_interaction: pd.DataFrame
     methods: Sequence[str]
     version: str
 
@@ -68,6 +71,7 @@ def render_group(report: GroupReport) -> str:
         _figure(report),
         _interaction(report),
         _paired(report),
+        _uptake(report),
         _left_out(report),
         _values(report),
         Section("methods", "Methods", text=[public(text) for text in report.methods]),
@@ -125,9 +129,38 @@ def _figure(report: GroupReport) -> Section:
 def _paired(report: GroupReport) -> Section | None:
     if report.paired.empty:
         return None
-    first, second = (label.removeprefix("ses-") for label in report.sessions)
+    return Section(
+        "paired",
+        "Change within groups",
+        text=_reasons(report.paired),
+        tables=[_paired_table(report.paired, report.sessions)],
+    )
+
+
+def _uptake(report: GroupReport) -> Section | None:
+    """Whether treatment changes the region that everything is measured against."""
+    if report.uptake_paired.empty:
+        return None
+    tables = [_paired_table(report.uptake_paired, report.sessions)]
+    if not report.uptake_interaction.empty:
+        tables.append(_interaction_table(report.uptake_interaction))
+    return Section(
+        "uptake",
+        "Uptake of the reference region by the dose",
+        "Reference",
+        text=(
+            "Models with a reference region take treatment to leave it alone; a change of its "
+            "uptake by the dose speaks against that.",
+            *_reasons(report.uptake_paired),
+        ),
+        tables=tables,
+    )
+
+
+def _paired_table(paired: pd.DataFrame, sessions: tuple[str, ...]) -> Table:
+    first, second = (label.removeprefix("ses-") for label in sessions)
     heads = [
-        *_division_heads(report.paired),
+        *_division_heads(paired),
         "n",
         "Left out",
         f"Mean {first}",
@@ -140,10 +173,10 @@ def _paired(report: GroupReport) -> Section | None:
         "dz",
     ]
     rows = []
-    for row in report.paired.to_dict("records"):
+    for row in paired.to_dict("records"):
         rows.append(
             [
-                *_division_cells(row, report.paired),
+                *_division_cells(row, paired),
                 number(row["n"], ".0f"),
                 number(row["n_missing"], ".0f"),
                 number(row["mean_first"]),
@@ -156,12 +189,7 @@ def _paired(report: GroupReport) -> Section | None:
                 number(row["dz"]),
             ]
         )
-    return Section(
-        "paired",
-        "Change within groups",
-        text=_reasons(report.paired),
-        tables=[Table(heads, rows)],
-    )
+    return Table(heads, rows)
 
 
 def _interaction(report: GroupReport) -> Section | None:
@@ -171,9 +199,18 @@ def _interaction(report: GroupReport) -> Section | None:
         found = report.pairs["group"].nunique()
         text = f"Not tested: it needs exactly two groups, and participants.tsv names {found}."
         return Section("interaction", "Group × time", text=[text])
-    names = report.interaction.iloc[0]
+    return Section(
+        "interaction",
+        "Group × time",
+        text=_reasons(report.interaction),
+        tables=[_interaction_table(report.interaction)],
+    )
+
+
+def _interaction_table(interaction: pd.DataFrame) -> Table:
+    names = interaction.iloc[0]
     heads = [
-        *_division_heads(report.interaction),
+        *_division_heads(interaction),
         f"n {names['group_a']}",
         f"n {names['group_b']}",
         f"Change {names['group_a']}",
@@ -186,10 +223,10 @@ def _interaction(report: GroupReport) -> Section | None:
         "Hedges g",
     ]
     rows = []
-    for row in report.interaction.to_dict("records"):
+    for row in interaction.to_dict("records"):
         rows.append(
             [
-                *_division_cells(row, report.interaction),
+                *_division_cells(row, interaction),
                 number(row["n_a"], ".0f"),
                 number(row["n_b"], ".0f"),
                 number(row["mean_change_a"], "+.3f"),
@@ -202,12 +239,7 @@ def _interaction(report: GroupReport) -> Section | None:
                 number(row["hedges_g"]),
             ]
         )
-    return Section(
-        "interaction",
-        "Group × time",
-        text=_reasons(report.interaction),
-        tables=[Table(heads, rows)],
-    )
+    return Table(heads, rows)
 
 
 def _left_out(report: GroupReport) -> Section:

@@ -165,6 +165,9 @@ class SessionReport:
     motion: Motion | None = None
     regions: Regions | None = None
     curves: Curves | None = None
+    uptake: Sequence[Mapping[str, Any]] = ()
+    """Rows of the uptake of the reference region: `name`, `window`, `frame_start` and
+    `frame_end` (s), `mean` (Bq/mL), `suv` (g/mL), `percent-per-litre`."""
     models: Sequence[ModelReport] = ()
     """The first one is the one that cards and curves show."""
     partial_volume: PartialVolume | None = None
@@ -495,7 +498,33 @@ def _curves(report: SessionReport) -> Section | None:
         f"{report.curves.reference or 'none'}.",
         CURVE_KEY,
     )
-    return Section("curves", "Time-activity curves", "Curves", figures=[shown])
+    tables = [_uptake_table(report.uptake)] if report.uptake else []
+    return Section("curves", "Time-activity curves", "Curves", figures=[shown], tables=tables)
+
+
+def _uptake_table(rows: Sequence[Mapping[str, Any]]) -> Table:
+    """Uptake of the reference region, for the eye that compares sessions."""
+    heads = [
+        "Reference region",
+        "Frames (min)",
+        "Mean (kBq/mL)",
+        "SUV (g/mL)",
+        "Injected activity (%/L)",
+    ]
+    cells = []
+    for row in rows:
+        start, end = (_value(row, key) / 60 for key in ("frame_start", "frame_end"))
+        there = np.isfinite(start)
+        cells.append(
+            [
+                Cell(f"{row['name']}, {row['window']}"),
+                Cell(f"{start:.1f} to {end:.1f}") if there else Cell("n/a", "missing"),
+                number(_value(row, "mean") / 1000),
+                number(_value(row, "suv")),
+                number(_value(row, "percent-per-litre")),
+            ]
+        )
+    return Table(heads, cells)
 
 
 def _kinetics(report: SessionReport, fit: ModelReport) -> Section | None:

@@ -175,7 +175,19 @@ def test_statistics_are_those_of_weighted_voxels(grid):
     assert found.mean[0] == pytest.approx(described.mean, rel=1e-12)
     assert found.standard_deviation[0] == pytest.approx(described.std, rel=1e-9)
     assert found.voxels.tolist() == [np.count_nonzero(known & (share > 0)), 0]
-    assert np.isnan([found.mean[1], found.standard_deviation[1]]).all()
+    assert np.isnan([found.mean[1], found.standard_deviation[1], found.core_mean[1]]).all()
+    core = known & (share >= 0.5)
+    assert found.core_voxels.tolist() == [np.count_nonzero(core), 0]
+    assert found.core_mean[0] == pytest.approx(frame.ravel()[core].mean(), rel=1e-12)
+    assert abs(found.core_mean[0] - found.mean[0]) > 0.01  # the two are not the same
+
+
+def test_a_voxel_that_is_half_full_is_in_the_core():
+    share = np.array([1.0, 0.5, 13 / 27, 0.0])
+    weights = RegionWeights.of({"A": share}, 8.0)
+    found = weights.statistics(np.array([1.0, 3, 100, 1000]).reshape(4, 1, 1))
+    assert found.core_mean.tolist() == [2.0]
+    assert found.core_voxels.tolist() == [2]
 
 
 @pytest.mark.slow

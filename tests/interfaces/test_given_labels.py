@@ -6,7 +6,7 @@ import pytest
 from pipeline.core.errors import DataError
 from pipeline.core.volume import Volume
 from pipeline.interfaces.anatomy import TakeLabels
-from pipeline.io.images import read_labels, write_volume
+from pipeline.io.images import read_labels, write_array, write_volume
 
 
 @pytest.fixture
@@ -66,3 +66,19 @@ def test_numbers_that_are_not_whole_are_refused(tmp_path):
     path = write_volume(tmp_path / "dseg.nii.gz", half)
     with pytest.raises(DataError, match="labels are whole numbers"):
         read_labels(path)
+
+
+def test_a_series_is_no_image_of_labels(take, tmp_path):
+    for path in ("dseg.nii.gz", "brain.nii.gz"):
+        given = {"dseg": tmp_path / "dseg.nii.gz", "brain_mask": tmp_path / "brain.nii.gz"}
+        take(halves((17, 53)))
+        four = tmp_path / f"four_{path}"
+        write_array(four, np.ones((30, 30, 30, 2), np.int16), np.eye(4))
+        given["dseg" if path.startswith("dseg") else "brain_mask"] = four
+        with pytest.raises(DataError, match="one 3-D volume expected"):
+            TakeLabels(**{name: str(file) for name, file in given.items()}).run()
+
+
+def test_a_fourth_axis_of_one_is_no_series(tmp_path):
+    path = write_array(tmp_path / "one.nii.gz", np.ones((3, 4, 5, 1), np.int16), np.eye(4))
+    assert read_labels(path).shape == (3, 4, 5)

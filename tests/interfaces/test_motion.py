@@ -58,7 +58,7 @@ def test_regional_means_are_over_the_voxels_of_all_frames(scan, tmp_path):
         {"R": share.ravel(), "Lost": (frames[..., 0] == 9).ravel() * 1.0}, 1.0
     )
     node = ExtractTacs(
-        pet_preproc=kept, scan=scan, minimum_volume_mm3=1.0,
+        pet_preproc=kept, scan=scan, minimum_volume_mm3=1.0, reference="R", late_min=(1.0, 2.0),
         region_weights=str(write_region_weights(tmp_path / "regions.npz", weights)),
     )  # fmt: skip
     found = node.run().outputs

@@ -31,6 +31,18 @@ def test_table_of_petprep_is_read_as_it_is(tmp_path):
     assert table.sidecar == {"Units": "Bq/mL"}
 
 
+def test_frame_ends_that_overlap_by_rounding_are_accepted(tmp_path):
+    """As sums of single-precision starts and durations come out; a real overlap is refused."""
+    start_s = np.cumsum([0.1, 0.2, 0.3, 20.1], dtype=np.float32)
+    end_s = np.r_[start_s[1:] + np.float32(3e-6), 90]
+    lines = "".join(f"{a!r}\t{b!r}\t1\n" for a, b in zip(start_s.tolist(), end_s.tolist(),
+                                                         strict=True))  # fmt: skip
+    timing = read_tacs(written(tmp_path, f"frame_start\tframe_end\tA\n{lines}")).timing
+    assert (timing.end_s[:-1] > timing.start_s[1:]).all()
+    with pytest.raises(DataError, match="frame 0 ends 1 s after frame 1 starts"):
+        read_tacs(written(tmp_path, PETPREP.replace("10\t0.5", "11\t0.5")))
+
+
 def test_table_without_sidecar(tmp_path):
     assert read_tacs(written(tmp_path, PETPREP)).sidecar == {}
 

@@ -234,3 +234,13 @@ def test_a_region_too_small_is_told_once_and_not_as_a_failed_fit(full_report):
     findings = render_session(report).split('id="findings"')[1].split("</section>")[0]
     assert "too small for an estimate" in findings
     assert "SRTM fit" not in findings
+
+
+def test_uptake_of_the_reference_region_is_shown_beside_the_curves(full_report, html):
+    assert "Injected activity (%/L)" not in html
+    row = {"name": "CBL", "frame_start": 0.0, "frame_end": 5580.0, "mean": 4321.0, "suv": 0.87,
+           "percent-per-litre": float("nan"), "window": "scan"}  # fmt: skip
+    late = {"name": "CBL", "window": "late"}  # a scan that was over before
+    text = " ".join(Elements(render_session(replace(full_report, uptake=[row, late]))).text)
+    for words in ("CBL, scan", "0.0 to 93.0", "4.32", "0.87", "CBL, late"):
+        assert words in text

@@ -246,6 +246,30 @@ def test_sessions_that_share_a_t1w_share_its_nodes(scan, folders):
     assert len(nodes(two, "sub-01_ses-post_trc-AZ")) == len(nodes(two, scan.label))
 
 
+def test_transforms_of_two_sessions_cannot_meet(scan, folders):
+    """Not in the working folder, not in the output, and never from one session to another."""
+    other = replace(scan, session="post", run=None)
+    workflow = init_cohort_wf(Plan((scan, other), (), (), ()), folders, Settings())
+    graph = workflow._create_flat_graph()
+    labels = (scan.label, other.label)
+    own = [[n for n in graph.nodes() if f".{label}_wf." in n.fullname] for label in labels]
+    folders_of = [{node.output_dir() for node in nodes} for nodes in own]
+    assert folders_of[0].isdisjoint(folders_of[1])
+    assert not [1 for a in own[0] for b in own[1] if graph.has_edge(a, b) or graph.has_edge(b, a)]
+    saved = [
+        {
+            path
+            for node in nodes
+            if node.name == "ds_session"
+            for place in node.inputs.targets.values()
+            for path in ([place] if isinstance(place, str) else place)
+        }
+        for nodes in own
+    ]
+    assert [sum("_xfm" in path for path in paths) for paths in saved] == [2, 2]
+    assert saved[0].isdisjoint(saved[1])
+
+
 def test_nothing_dangles_in_the_group(tmp_path, folders):
     from workflows.group import group_design
 

@@ -22,6 +22,15 @@ def write_session(out, subject, session, bpnd, pvc=""):
     write_table(folder / f"sub-{subject}_ses-{session}{pvc}_model-SRTM_kinpar.tsv", table)
 
 
+def write_uptake(out, subject, session, suv):
+    """Uptake of the reference region, of a subject whose dose is known and weight is too."""
+    rows = {"name": "CBL", "window": ["scan", "late"], "frame_start": [0, 2400],
+            "frame_end": 5400, "mean": 1000.0, "suv": [suv, suv / 2]}  # fmt: skip
+    table = pd.DataFrame(rows).assign(**{"percent-per-litre": "n/a"})
+    folder = out / f"sub-{subject}" / f"ses-{session}" / "pet"
+    write_table(folder / f"sub-{subject}_ses-{session}_desc-uptake_stats.tsv", table)
+
+
 @pytest.fixture
 def study(tmp_path):
     """Three subjects a group; changes -.02, 0, .02, and .2 more in the active hippocampus."""
@@ -140,3 +149,42 @@ def test_three_groups_are_told_why_there_is_no_interaction(study, tmp_path):
     out = run(study, tmp_path)
     assert read_table(out / "group/group_desc-interaction_stats.tsv").empty
     assert "exactly two groups, and participants.tsv names 3" in (out / "group.html").read_text()
+
+
+def test_a_change_of_the_reference_region_is_seen(study, tmp_path):
+    """SUV rises by 0.02, 0.04 and 0.06 in the active group, by hand t = 0.04 / (0.02 / sqrt 3).
+
+    It stays in the placebo group but for 0.01 up and down. Half of that late in the scan.
+    """
+    _, out = study
+    changes = dict(zip(("01", "02", "03", "04", "05", "06"), (2, 4, 6, -1, 0, 1), strict=True))
+    for subject, change in changes.items():
+        write_uptake(out, subject, "pre", 1.0 + 0.1 * int(subject))
+        write_uptake(out, subject, "post", 1.0 + 0.1 * int(subject) + 0.01 * change)
+    run(study, tmp_path)
+    tests = read_table(out / "group/group_desc-uptakettest_stats.tsv")
+    # nobody's share of the injected activity is known: no row stands for it
+    assert set(tests["measure"]) == {"SUV (g/mL), scan", "SUV (g/mL), late"}
+    scan = tests[tests["measure"] == "SUV (g/mL), scan"].set_index("group")
+    assert scan.loc["active", "mean_difference"] == pytest.approx(0.04)
+    assert scan.loc["active", "t"] == pytest.approx(0.04 / (0.02 / 3**0.5))
+    assert scan.loc["placebo", "mean_difference"] == pytest.approx(0, abs=1e-9)
+    late = tests[tests["measure"] == "SUV (g/mL), late"].set_index("group")
+    assert late.loc["active", "mean_difference"] == pytest.approx(0.02)
+    between = read_table(out / "group/group_desc-uptakeinteraction_stats.tsv")
+    # pooled variance (.0004 + .0001) / 2: F = .04^2 / (.00025 * 2 / 3)
+    assert between["F"].tolist() == pytest.approx([9.6, 9.6])
+    page = (out / "group.html").read_text()
+    assert "Uptake of the reference region by the dose" in page
+    assert "SUV (g/mL), late" in page
+    for name in ("uptakepairs_table", "uptakettest_stats", "uptakeinteraction_stats"):
+        table = read_table(out / f"group/group_desc-{name}.tsv")
+        explained = read_json(out / f"group/group_desc-{name}.json")
+        entities = {"task", "tracer", "reconstruction", "model"}
+        assert set(table.columns) - entities <= set(explained), name
+
+
+def test_without_doses_there_is_no_word_of_uptake(study, tmp_path):
+    out = run(study, tmp_path)
+    assert read_table(out / "group/group_desc-uptakepairs_table.tsv").empty
+    assert "Uptake of the reference region" not in (out / "group.html").read_text()
