@@ -49,22 +49,23 @@ CLASSES = (
     TissueClass("fluid", (), 2.0),
     TissueClass("white", (2, 41, 77, 85, 251, 252, 253, 254, 255), 2.0, drifting=True),
     TissueClass("cortex", CORTEX_LABELS, 2.0, drifting=True),
-    TissueClass("ventricles", (4, 43, 5, 44, 14, 15, 24, 31, 63), 1.0),
-    TissueClass("cerebellar_grey", (8, 47, 172), 1.0, drifting=True),
-    TissueClass("cerebellar_white", (7, 46), 1.0, drifting=True),
+    TissueClass("ventricles", (4, 43, 5, 44, 14, 15, 24, 31, 63), 1.0, -0.7),
+    TissueClass("cerebellar_grey", (8, 47, 172), 1.0, 0.7, drifting=True),
+    TissueClass("cerebellar_white", (7, 46), 1.0, 0.6, drifting=True),
     TissueClass("thalamus", (10, 49), 0.7, 0.3, _DEEP),
     TissueClass("caudate", (11, 50), 0.7, -0.6, _DEEP),
     TissueClass("putamen", (12, 51), 0.7, -1.0, _DEEP),
-    TissueClass("pallidum", (13, 52), 0.7, -0.15, _DEEP),
-    TissueClass("hippocampus", (17, 53), 0.7, -0.75, _DEEP),
-    TissueClass("amygdala", (18, 54), 0.7, -0.4, _DEEP),
-    TissueClass("accumbens", (26, 58), 0.7, -1.0),
+    TissueClass("pallidum", (13, 52), 0.7, -0.5, _DEEP),
+    TissueClass("hippocampus", (17, 53), 0.7, -0.85, _DEEP),
+    TissueClass("amygdala", (18, 54), 0.7, -0.6, _DEEP),
+    TissueClass("accumbens", (26, 58), 0.7, -1.1),
     TissueClass("ventral_diencephalon", (28, 60), 0.7, 0.0, _DEEP),
     TissueClass("brain_stem", (16,), 0.7, 0.0, _DEEP),
 )
-"""Classes of the labelling. Smoothing, offsets and tempering are from trials against FreeSurfer's
-labels of one brain, where Dice changed by less than 0.015 over 0.7 to 1.3 mm and tempering of 1 to
-1.6; offsets are those that leave its volumes as they are."""
+"""Classes of the labelling. Smoothing and tempering are from trials against FreeSurfer's labels of
+one brain, where Dice changed by less than 0.015 over 0.7 to 1.3 mm and tempering of 1 to 1.6;
+offsets are those that leave its volumes and those of other labelled brains nearest to what they
+are: see docs/anatomy.md."""
 
 _INDEX = {c.name: i for i, c in enumerate(CLASSES)}
 _FLUID, _WHITE, _CORTEX, _VENTRICLES = (

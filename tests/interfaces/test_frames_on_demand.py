@@ -157,7 +157,7 @@ def test_curves_and_references_are_the_same_to_the_bit(both, given, tmp_path):
     for name, done in zip(("written", "made"), both, strict=True):
         node = ExtractTacs(
             pet_preproc=done.pet_preproc, scan=done.scan, region_weights=given.regions,
-            minimum_volume_mm3=1.0,
+            minimum_volume_mm3=1.0, reference="CBL", late_min=(5.0, 90.0),
         )  # fmt: skip
         out = run_in(tmp_path / name, node)
         found.append((Path(out.tacs).read_bytes(), Path(out.tac_statistics).read_bytes()))
@@ -238,12 +238,15 @@ def test_memory_does_not_grow_with_the_number_of_frames(tmp_path):
         )  # fmt: skip
         made = run_in(tmp_path / f"m{count}", KeepFrames(pet=path, scan=scan, save_frames=False))
         node = ExtractTacs(
-            pet_preproc=made.pet_preproc, scan=scan, region_weights=weights, minimum_volume_mm3=1.0
-        )
+            pet_preproc=made.pet_preproc, scan=scan, region_weights=weights,
+            minimum_volume_mm3=1.0, reference="R", late_min=(5.0, 90.0),
+        )  # fmt: skip
         del series
         tracemalloc.start()
-        run_in(tmp_path / f"t{count}", node)
-        peaks.append(tracemalloc.get_traced_memory()[1] / (4 * np.prod(shape)))
-        tracemalloc.stop()
+        try:
+            run_in(tmp_path / f"t{count}", node)
+            peaks.append(tracemalloc.get_traced_memory()[1] / (4 * np.prod(shape)))
+        finally:
+            tracemalloc.stop()
     assert peaks[1] < 1.2 * peaks[0]
     assert peaks[1] < 20

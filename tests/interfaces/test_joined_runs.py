@@ -181,7 +181,7 @@ def test_curves_of_joined_runs_are_those_of_the_whole(surveyed, frames, tmp_path
         kept = KeepFrames(pet=[str(f) for f in scan.files], scan=scan).run().outputs
         node = ExtractTacs(
             pet_preproc=kept.pet_preproc, scan=kept.scan, region_weights=path,
-            minimum_volume_mm3=1.0,
+            minimum_volume_mm3=1.0, reference="REF", late_min=(5.0, 90.0),
         )  # fmt: skip
         return read_table(node.run().outputs.tacs)
 
