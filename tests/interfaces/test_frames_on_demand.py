@@ -249,4 +249,5 @@ def test_memory_does_not_grow_with_the_number_of_frames(tmp_path):
         finally:
             tracemalloc.stop()
     assert peaks[1] < 1.2 * peaks[0]
-    assert peaks[1] < 20
+    # the weights of a region as large as the image take most of it; a copy of the scan would be 32
+    assert peaks[1] < 28
