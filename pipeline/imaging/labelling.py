@@ -55,10 +55,10 @@ CLASSES = (
     TissueClass("thalamus", (10, 49), 0.7, 0.3, _DEEP),
     TissueClass("caudate", (11, 50), 0.7, -0.6, _DEEP),
     TissueClass("putamen", (12, 51), 0.7, -1.0, _DEEP),
-    TissueClass("pallidum", (13, 52), 0.7, -0.5, _DEEP),
+    TissueClass("pallidum", (13, 52), 0.7, -0.4, _DEEP),
     TissueClass("hippocampus", (17, 53), 0.7, -0.85, _DEEP),
     TissueClass("amygdala", (18, 54), 0.7, -0.6, _DEEP),
-    TissueClass("accumbens", (26, 58), 0.7, -1.1),
+    TissueClass("accumbens", (26, 58), 0.7, -1.0),
     TissueClass("ventral_diencephalon", (28, 60), 0.7, 0.0, _DEEP),
     TissueClass("brain_stem", (16,), 0.7, 0.0, _DEEP),
 )
