@@ -43,6 +43,7 @@ STRUCTURES = {
 VOLUME_WITHIN = 0.08
 CASES = ("bare", "in_skull")
 MISSED = {
+    ("accumbens", "bare"): 0.714,
     ("caudate", "bare"): 0.849,
     ("caudate", "in_skull"): 0.847,
     ("putamen", "bare"): 0.828,
