@@ -156,7 +156,6 @@ def structure_of(label: int) -> str:
 
 _DEEP_GREY = (
     "Thalamus", "Caudate", "Putamen", "Pallidum", "Hippocampus", "Amygdala", "Accumbens-area",
-    "VentralDC",
 )  # fmt: skip
 CORTEX_LABELS = tuple(offset + number for offset in (1000, 2000) for number in _DESIKAN_KILLIANY)
 """Every Desikan-Killiany parcel, left then right."""
@@ -164,4 +163,5 @@ CORTEX_LABELS = tuple(offset + number for offset in (1000, 2000) for number in _
 GREY_LABELS = frozenset(
     (*CORTEX_LABELS, 172, *(n for s in ("Cerebellum-Cortex", *_DEEP_GREY) for n in sided(s)))
 )
-"""Labels of cortex, deep nuclei, cerebellar cortex and vermis."""
+"""Labels of cortex, deep nuclei, cerebellar cortex and vermis. Ventral diencephalon and brain stem
+mix nuclei with tracts that no T1w tells apart."""

@@ -15,7 +15,7 @@ from __future__ import annotations
 import numpy as np
 from scipy import ndimage
 
-from pipeline.core.labels import CORTEX_LABELS
+from pipeline.core.labels import CORTEX_LABELS, LABEL_NAMES
 from pipeline.core.volume import Volume
 from pipeline.imaging.brain import distance_mm
 from pipeline.imaging.greedy import register_deformable
@@ -57,7 +57,8 @@ def align_atlas(atlas: Volume, template: Volume) -> Volume:
     Parameters
     ----------
     atlas : Volume
-        FreeSurfer-numbered labels in another generation of MNI space.
+        FreeSurfer-numbered labels in another generation of MNI space; numbers of no region here
+        (vessels, optic tract, cortex without a name) take the nearest one that has a name.
     template : Volume
         Skull-stripped T1w template, zero outside the brain.
 
@@ -66,6 +67,7 @@ def align_atlas(atlas: Volume, template: Volume) -> Volume:
     ToolError
         If the registration fails.
     """
+    atlas = _with_known_labels(atlas)
     fixed = smooth_and_resample(template, coarse_grid(template, 2.0))
     moving = smooth_and_resample(_synthetic_t1w(resample(atlas, template, order=0)), fixed)
     brain = ndimage.binary_dilation(fixed.data > 0)
@@ -79,6 +81,24 @@ def align_atlas(atlas: Volume, template: Volume) -> Volume:
     near_brain = template.with_data(template.data > 0)
     aligned = warp_atlas(atlas, field, near_brain)
     return _with_vermis(_with_borders_of(template, aligned))
+
+
+def _with_known_labels(atlas: Volume) -> Volume:
+    """Nameless cortex at the medial wall, and specks of vessels, go to what lies around them.
+
+    That is the nearest parcel or white matter: deep nuclei would grow by a third by what they are
+    not.
+    """
+    unknown = ~np.isin(atlas.data, (0, *LABEL_NAMES))
+    nearest = ndimage.distance_transform_edt(
+        ~np.isin(atlas.data, (*CORTEX_LABELS, 2, 41)),
+        sampling=atlas.voxel_size_mm,
+        return_distances=False,
+        return_indices=True,
+    )
+    data = atlas.data.copy()
+    data[unknown] = atlas.data[tuple(axis[unknown] for axis in nearest)]
+    return atlas.with_data(data)
 
 
 def _with_borders_of(template: Volume, atlas: Volume) -> Volume:

@@ -25,6 +25,13 @@ _POSTERIOR_CINGULATE = (1023, 2023)
 _RAGGED_PERCENT = 1.0
 """What is left out at the end of a landmark, so that no single voxel sets a plane."""
 _TIP_MM = 1.5
+_LEAST_ML = {
+    "behind_fourth_ventricle": 0.3,
+    "beside_fourth_ventricle": 0.3,
+    "below_posterior_cingulate": 1.0,
+    "above_pons_floor": 3.0,
+}
+"""Least volume of each rule's landmark; adults have about 2, 2, 6, and 12 mL of pons alone."""
 
 
 @dataclass(frozen=True)
@@ -177,7 +184,12 @@ def _planes(landmarks: Landmarks, whole: BoolArray, rules: TrimByPlanes) -> list
 
     def below() -> BoolArray:
         cingulate = np.isin(labels.data, _POSTERIOR_CINGULATE)
-        _require(cingulate, "posterior cingulate cortex (1023, 2023)", "below_posterior_cingulate")
+        _require(
+            landmarks,
+            cingulate,
+            "posterior cingulate cortex (1023, 2023)",
+            "below_posterior_cingulate",
+        )
         return keep(z < np.percentile(_acpc_mm(landmarks, cingulate)[:, 2], _RAGGED_PERCENT))
 
     candidates = (
@@ -240,24 +252,25 @@ def _acpc_mm(landmarks: Landmarks, mask: BoolArray) -> FloatArray:
 
 
 def _ventricle(landmarks: Landmarks, setting: str) -> FloatArray:
-    ventricle = landmarks.labels.data == _FOURTH_VENTRICLE
-    _require(ventricle, "fourth ventricle (15)", setting)
-    return _acpc_mm(landmarks, largest_piece(ventricle))
+    ventricle = largest_piece(landmarks.labels.data == _FOURTH_VENTRICLE)
+    _require(landmarks, ventricle, "fourth ventricle (15)", setting)
+    return _acpc_mm(landmarks, ventricle)
 
 
 def _tip(ventricle_mm: FloatArray) -> tuple[float, float]:
     """Posterior tip (y, z) of the fourth ventricle, mm."""
-    y = float(ventricle_mm[:, 1].min())
-    return y, float(ventricle_mm[ventricle_mm[:, 1] < y + _TIP_MM, 2].mean())
+    y = float(np.percentile(ventricle_mm[:, 1], _RAGGED_PERCENT))
+    return y, float(np.median(ventricle_mm[ventricle_mm[:, 1] < y + _TIP_MM, 2]))
 
 
 def _pons_floor_mm(landmarks: Landmarks) -> float:
     pons = landmarks.labels.data == _PONS
     if pons.any():
+        _require(landmarks, pons, "pons (174)", "above_pons_floor")
         heights = _acpc_mm(landmarks, pons)[:, 2]
     else:
         stem = landmarks.labels.data == _BRAIN_STEM
-        _require(stem, "brain stem (16)", "above_pons_floor")
+        _require(landmarks, stem, "brain stem (16)", "above_pons_floor")
         heights = _acpc_mm(landmarks, stem)[landmarks.above_pons_floor, 2]
         if not heights.size:
             raise ValueError(
@@ -267,9 +280,13 @@ def _pons_floor_mm(landmarks: Landmarks) -> float:
     return float(np.percentile(heights, _RAGGED_PERCENT))
 
 
-def _require(landmark: BoolArray, name: str, setting: str) -> None:
-    if not landmark.any():
+def _require(landmarks: Landmarks, landmark: BoolArray, name: str, setting: str) -> None:
+    """A landmark of the size that an adult's has; a few stray voxels set no plane."""
+    volume_ml = np.count_nonzero(landmark) * landmarks.labels.voxel_volume_mm3 / 1e3
+    least_ml = _LEAST_ML[setting]
+    if volume_ml < least_ml:
+        found = f"{volume_ml:.2g} mL (at least {least_ml:g} expected)" if volume_ml else "no voxel"
         raise ValueError(
-            f"the labels hold no {name}, which bounds the reference region; set "
-            f"regions.reference.{setting} = false or use another recipe"
+            f"the labels hold {found} of the {name}, which bounds the reference region; look at"
+            f" the parcellation, set regions.reference.{setting} = false or use another recipe"
         )

@@ -230,10 +230,10 @@ def anatomy_warnings(quality: Mapping[str, Any]) -> list[str]:
     """What in the figures of an anatomy asks for a look at its pictures."""
     doubts = {
         "MissingBrain_percent": (
-            "of the brain lie outside the T1w image or where it is zero",
-            0.5,
+            "of the brain lie outside the T1w image or where it is black",
+            0.1,
         ),
-        "MissingLowerBrain_percent": ("of cerebellum, pons and temporal poles do so", 0.5),
+        "MissingLowerBrain_percent": ("of cerebellum, pons and temporal poles do so", 0.1),
         "NotFiniteInBrain_percent": (
             "of the brain had no finite value; neighbours gave one",
             0.01,
@@ -293,6 +293,7 @@ class LabelBrain(SimpleInterface):  # type: ignore[misc]
 class _TakeLabelsInputSpec(BaseInterfaceInputSpec):  # type: ignore[misc]
     # graphs are built without a look at the files that settings name; the survey has had one
     dseg = File(mandatory=True, desc="FreeSurfer-numbered labels, space of the T1w")
+    t1w_preproc = File(exists=True, mandatory=True, desc="bias-corrected T1w")
     brain_mask = File(exists=True, mandatory=True, desc="brain on the grid of the T1w")
 
 
@@ -302,9 +303,9 @@ class TakeLabels(SimpleInterface):  # type: ignore[misc]
     input_spec, output_spec = _TakeLabelsInputSpec, _LabelBrainOutputSpec
 
     def _run_interface(self, runtime: Any) -> Any:
-        given, brain = read_labels(self.inputs.dseg), read_volume(self.inputs.brain_mask)
+        given, t1w = read_labels(self.inputs.dseg), read_volume(self.inputs.t1w_preproc)
         try:
-            labels = labels_on(given, brain)
+            labels = labels_on(given, t1w, read_volume(self.inputs.brain_mask))
         except DataError as error:
             raise DataError(f"{Path(self.inputs.dseg).name}: {error}") from error
         path = write_volume(Path(runtime.cwd) / "dseg.nii.gz", labels, np.int16)

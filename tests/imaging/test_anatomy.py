@@ -9,8 +9,10 @@ from pipeline.core.transforms import apply_affine, rigid_matrix
 from pipeline.core.volume import Volume
 from pipeline.imaging.bias import WHITE_MATTER_LEVEL, correct_bias
 from pipeline.imaging.brain import (
+    Missing,
     is_stripped,
     locate_brain,
+    missing_brain,
     refine_brain_mask,
     rough_brain_mask,
 )
@@ -58,6 +60,26 @@ def found(head, template):
     corrected = correct_bias(image, rough)
     brain = refine_brain_mask(corrected.image, rough)
     return corrected, brain, normalise(corrected.image, brain, template, affine)
+
+
+@pytest.mark.parametrize("level", [0.0, 1e-3, 0.05], ids=["zeros", "almost zero", "noise"])
+def test_what_fills_a_cut_is_no_brain(template, level):
+    assert missing_brain(template, template, np.eye(4)) == Missing(0, 0)
+    noise = np.abs(np.random.default_rng(4).normal(scale=1, size=template.shape))
+    filling = (level * np.median(template.data[template.data > 0]) * noise).astype(np.float32)
+    z = template.affine[2, 3] + np.arange(template.shape[2])
+    cut = np.where(z > 60, filling, template.data)
+    with pytest.raises(DataError, match="lacks 3 % of the brain"):
+        missing_brain(template.with_data(cut), template, np.eye(4))
+    foot = np.where(z < -50, filling, template.data)
+    with pytest.raises(DataError, match=r"\(15 % of its lower part\)"):
+        missing_brain(template.with_data(foot), template, np.eye(4))
+
+
+def test_black_ventricles_are_not_missing(template):
+    wide = np.linalg.norm(np.indices(template.shape).T - (96, 115, 95), axis=-1).T < 22
+    black = template.with_data(np.where(wide, 0, template.data))
+    assert missing_brain(black, template, np.eye(4)) == Missing(0, 0)
 
 
 def test_brain_of_a_tilted_head_is_found(head, found):
@@ -207,6 +229,27 @@ def test_labels_follow_the_image_not_the_atlas(slabs):
     assert dice[0] > 0.9
     assert dice[1] < 0.7
     assert set(np.unique(labels)) <= {0, 2, 4, 1028}
+
+
+def test_where_cortex_is_darker_than_fluid_shares_do_not_turn_over(slabs):
+    (image, brain, atlas), grey, _ = slabs
+    # half of the image lies where the coil hardly sees and the bias correction did not help
+    faint = image.data.copy()
+    faint[:, :20] *= 0.25
+    shares = tissue_shares(image.with_data(faint), brain, atlas)
+    total = shares.grey.data + shares.white.data + shares.fluid.data
+    np.testing.assert_allclose(total[brain.data], 1, atol=1e-4)
+    # voxels of nothing but fluid beside the cortex
+    fluid = np.s_[11, 4:10, 6:34]
+    assert not grey[fluid].any()
+    assert shares.fluid.data[fluid].mean() > 0.9
+
+
+def test_a_label_of_no_class_is_not_taken_for_fluid(slabs):
+    (image, brain, atlas), *_ = slabs
+    strange = atlas.with_data(np.where(atlas.data == 1028, 1000, atlas.data))
+    with pytest.raises(ValueError, match=r"belong to no tissue class: \[1000\]"):
+        tissue_shares(image, brain, strange)
 
 
 def test_an_atlas_beside_the_brain_is_refused(slabs):

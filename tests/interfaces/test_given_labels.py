@@ -11,18 +11,27 @@ from pipeline.io.images import read_labels, write_array, write_volume
 
 @pytest.fixture
 def take(tmp_path, monkeypatch):
-    """Runs the node on labels given as a volume; a brain of 20 mm cubed, stored back to front."""
+    """Runs the node on labels given as a volume; a brain of 20 mm cubed, stored back to front.
+
+    White matter at 100 lies above cortex at 70, with noise of 10.
+    """
     monkeypatch.chdir(tmp_path)
     affine = np.diag([1.0, -1, 1, 1])
     affine[:3, 3] = [-15, 15, -15]
     data = np.zeros((30, 30, 30), np.uint8)
     data[5:25, 5:25, 5:25] = 1
     write_volume(tmp_path / "brain.nii.gz", Volume(data, affine), np.uint8)
+    levels = np.where(np.arange(30) < 15, 70, 100) + np.random.default_rng(2).normal(
+        scale=10, size=data.shape
+    )
+    write_volume(tmp_path / "t1w.nii.gz", Volume(levels.astype(np.float32), affine))
 
     def run(labels):
         write_volume(tmp_path / "dseg.nii.gz", labels, np.int16)
         node = TakeLabels(
-            dseg=str(tmp_path / "dseg.nii.gz"), brain_mask=str(tmp_path / "brain.nii.gz")
+            dseg=str(tmp_path / "dseg.nii.gz"),
+            t1w_preproc=str(tmp_path / "t1w.nii.gz"),
+            brain_mask=str(tmp_path / "brain.nii.gz"),
         )
         return read_labels(node.run().outputs.dseg)
 
@@ -35,6 +44,23 @@ def halves(numbers, origin=(-10, -10, -10)):
     affine[:3, 3] = np.array(origin) - 1
     data = np.zeros((12, 12, 12), np.int32)
     data[1:7, 1:-1, 1:-1], data[7:-1, 1:-1, 1:-1] = numbers
+    return Volume(data, affine)
+
+
+def small(numbers):
+    """The same with 12 mm of each side."""
+    labels = halves(numbers)
+    kept = np.zeros(labels.shape, bool)
+    kept[3:9, 3:9, 3:9] = True
+    return labels.with_data(np.where(kept, labels.data, 0))
+
+
+def stacked(numbers, shift_mm=0):
+    """Lower and upper half of a box of 20 mm; the border `shift_mm` higher than the tissue's."""
+    affine = np.eye(4)
+    affine[:3, 3] = -10
+    data = np.full((20, 20, 20), numbers[1], np.int32)
+    data[..., : 10 + shift_mm] = numbers[0]
     return Volume(data, affine)
 
 
@@ -53,11 +79,25 @@ def test_numbers_that_are_not_freesurfers_are_left_out(take):
 
 
 @pytest.mark.parametrize(
-    "labels", [halves((17, 53), (60, 0, 0)), halves((31000, 31001))], ids=["elsewhere", "foreign"]
+    ("labels", "told"),
+    [
+        (halves((17, 53), (60, 0, 0)), "no FreeSurfer label lies on the T1w"),
+        (halves((31000, 31001)), "no FreeSurfer label lies on the T1w"),
+        (halves((17, 53), (-13.5, -10, -10)), "cover 81 % of the brain.* 19 % of them lie"),
+        (halves((53, 17)), "header is mirrored"),
+        (small((17, 53)), "cover 22 % of the brain.* 0 % of them lie outside"),
+        (stacked((2, 1035)), "brighter than what they call cortex in 2 % of pairs"),
+        (stacked((1035, 2), shift_mm=8), "brighter than what they call cortex in 77 % of pairs"),
+    ],
+    ids=["elsewhere", "foreign", "shifted", "mirrored", "partial", "inverse", "off by a little"],
 )
-def test_labels_of_another_space_or_kind_are_refused(take, labels):
-    with pytest.raises(DataError, match=r"dseg\.nii\.gz: FreeSurfer's labels cover 0 %"):
+def test_labels_of_another_space_or_kind_are_refused(take, labels, told):
+    with pytest.raises(DataError, match=rf"dseg\.nii\.gz: .*{told}"):
         take(labels)
+
+
+def test_labels_that_fit_the_tissue_are_taken(take):
+    assert set(np.unique(take(stacked((1035, 2))).data)) == {0, 2, 1035}
 
 
 def test_numbers_that_are_not_whole_are_refused(tmp_path):
@@ -68,15 +108,13 @@ def test_numbers_that_are_not_whole_are_refused(tmp_path):
         read_labels(path)
 
 
-def test_a_series_is_no_image_of_labels(take, tmp_path):
-    for path in ("dseg.nii.gz", "brain.nii.gz"):
-        given = {"dseg": tmp_path / "dseg.nii.gz", "brain_mask": tmp_path / "brain.nii.gz"}
-        take(halves((17, 53)))
-        four = tmp_path / f"four_{path}"
-        write_array(four, np.ones((30, 30, 30, 2), np.int16), np.eye(4))
-        given["dseg" if path.startswith("dseg") else "brain_mask"] = four
-        with pytest.raises(DataError, match="one 3-D volume expected"):
-            TakeLabels(**{name: str(file) for name, file in given.items()}).run()
+@pytest.mark.parametrize("port", ["dseg", "t1w_preproc", "brain_mask"])
+def test_a_series_is_no_image_of_labels(take, tmp_path, port):
+    take(halves((17, 53)))
+    given = {"dseg": "dseg.nii.gz", "t1w_preproc": "t1w.nii.gz", "brain_mask": "brain.nii.gz"}
+    write_array(tmp_path / given[port], np.ones((30, 30, 30, 2), np.int16), np.eye(4))
+    with pytest.raises(DataError, match="one 3-D volume expected"):
+        TakeLabels(**{name: str(tmp_path / file) for name, file in given.items()}).run()
 
 
 def test_a_fourth_axis_of_one_is_no_series(tmp_path):

@@ -27,7 +27,7 @@ def init_given_parcellation_wf(
     )
     workflow.connect(
         [
-            (inputnode, take, [("brain_mask", "brain_mask")]),
+            (inputnode, take, [(port, port) for port in ("t1w_preproc", "brain_mask")]),
             (take, outputnode, [("dseg", "dseg")]),
         ]
     )
