@@ -14,9 +14,11 @@ from urllib.parse import quote
 import numpy as np
 import pandas as pd
 
+from pipeline.bids.derivatives import MODEL_LABELS
 from pipeline.bids.entities import parse_name
 from pipeline.core.errors import DataError
 from pipeline.io.tables import read_table
+from pipeline.kinetics import MODELS
 from pipeline.statistics.design import GroupDesign
 
 OUTCOME = "BPND"
@@ -48,6 +50,12 @@ _ENTITY_COLUMNS = {
 }
 _KEYS = ["participant_id", "session_id", "group"]
 _NOT_DIVIDING = {*_KEYS, "run"}
+_WITHOUT_BPND = {
+    MODEL_LABELS[name]
+    for name, model in MODELS.items()
+    if OUTCOME not in {parameter.symbol for parameter in model.parameters}
+}
+"""Labels of models that the group level cannot compare."""
 _UPTAKE = {"suv": "SUV (g/mL)", "percent-per-litre": "Injected activity (%/L)"}
 """Columns of the uptake of the reference region that sessions are compared by."""
 _VALUE = "value"
@@ -83,17 +91,24 @@ def find_group_sources(out_dir: str | Path, bids_dir: str | Path, pvc: str = "")
     """Files of a cohort: kinetic parameters in `out_dir`, subjects in `bids_dir`.
 
     Tables with and without partial-volume correction are never mixed: those whose names hold the
-    label `pvc` are taken, or those without one.
+    label `pvc` are taken, or those without one. Tables of models that give no BPND stay out.
 
     Raises
     ------
     DataError
-        If no session has kinetic parameters yet, or none of that correction.
+        If no session has kinetic parameters yet, none of a model with BPND, or none of that
+        correction.
     """
-    found = sorted(Path(out_dir).glob("sub-*/**/*_kinpar.tsv"))
-    kinpar = tuple(path for path in found if _correction_of(path) in (pvc, None))
+    every = sorted(Path(out_dir).glob("sub-*/**/*_kinpar.tsv"))
+    found = [path for path in every if _entity(path, "model") not in _WITHOUT_BPND]
+    if every and not found:
+        raise DataError(
+            f"{out_dir}: only tables of {', '.join(sorted(_WITHOUT_BPND))}, which give no BPND;"
+            " add another model to kinetics.models and run the participant level again"
+        )
+    kinpar = tuple(path for path in found if _entity(path, "pvc") in (pvc, None))
     if found and not kinpar:
-        labels = sorted({_correction_of(path) or "none" for path in found})
+        labels = sorted({_entity(path, "pvc") or "none" for path in found})
         raise DataError(
             f"{out_dir}: no kinetic parameters with pvc-{pvc} (group.pvc); corrections found: "
             f'{", ".join(labels)}. Set group.pvc to one of them, to "" for none, or run the '
@@ -113,10 +128,10 @@ def find_group_sources(out_dir: str | Path, bids_dir: str | Path, pvc: str = "")
     )
 
 
-def _correction_of(path: Path) -> str | None:
-    """Label of the partial-volume correction, empty for none; None where the name is no BIDS."""
+def _entity(path: Path, key: str) -> str | None:
+    """Label of an entity, empty for none; None where the name is no BIDS."""
     name = parse_name(path.name)
-    return None if name is None else name.get("pvc") or ""
+    return None if name is None else name.get(key) or ""
 
 
 def gather(sources: GroupSources, design: GroupDesign) -> GroupTables:

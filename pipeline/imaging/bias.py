@@ -19,7 +19,7 @@ _ITERATIONS = (30, 30, 20)
 _CONTROL_POINT_MM = 180.0
 _MARGIN_MM = 8.0
 WHITE_MATTER_LEVEL = 100.0
-"""Intensity that the 90th percentile within the brain gets."""
+"""Intensity that the 90th percentile within the mask at hand gets."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,7 +29,7 @@ class BiasCorrection:
     Parameters
     ----------
     image : Volume
-        Image divided by its bias field, scaled so that the 90th percentile within the brain is
+        Image divided by its bias field, scaled so that the 90th percentile within the mask is
         `WHITE_MATTER_LEVEL`; float32.
     range_percent : float
         Spread of the field within the brain, 5th to 95th percentile, percent of its median.

@@ -49,6 +49,13 @@ class Cohort:
         stem = "_".join(filter(None, (f"sub-{subject}", ses, entities, "model-SRTM_kinpar")))
         return write_table(folder / f"{stem}.tsv", table)
 
+    def add_suvr(self, subject, session):
+        folder = self.out / f"sub-{subject}" / f"ses-{session}" / "pet"
+        folder.mkdir(parents=True, exist_ok=True)
+        table = pd.DataFrame({"index": [1, 2], "name": REGIONS, "SUVR": 1.5})
+        name = f"sub-{subject}_ses-{session}_model-SUVR_kinpar.tsv"
+        return write_table(folder / name, table)
+
     def gather(self, **design):
         design = GroupDesign(**design)
         return gather(find_group_sources(self.out, self.raw, design.pvc), design)
@@ -57,6 +64,18 @@ class Cohort:
 @pytest.fixture
 def cohort(tmp_path):
     return Cohort(tmp_path)
+
+
+def test_tables_without_bpnd_stay_out(cohort, tmp_path):
+    before = cohort.gather()
+    cohort.add_suvr("01", "pre")
+    pd.testing.assert_frame_equal(cohort.gather().regions, before.regions)
+    other = tmp_path / "other"
+    (other / "sub-01" / "pet").mkdir(parents=True)
+    path = other / "sub-01" / "pet" / "sub-01_model-SUV_kinpar.tsv"
+    write_table(path, pd.DataFrame({"index": [1], "name": ["ACC"], "SUV": [2.0]}))
+    with pytest.raises(DataError, match=r"only tables of SUV, SUVR.*kinetics\.models"):
+        find_group_sources(other, cohort.raw)
 
 
 def test_one_row_per_session_and_region_with_its_group(cohort):
