@@ -5,6 +5,9 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 DEMO ?= demo
+WORKERS ?= 2
+# A file's tests stay together: they share what its fixtures made.
+PYTEST := $(BIN)/python -m pytest --numprocesses $(WORKERS) --dist loadfile
 PIP := $(BIN)/python -m pip --disable-pip-version-check --no-input
 
 # Nipype's telemetry is off, figures need no screen, nothing outside asks for input.
@@ -26,13 +29,13 @@ demo: $(VENV)/.installed ## a small simulated trial, from images to group statis
 	$(BIN)/petbind demo $(DEMO)
 
 test: $(VENV)/.installed-dev ## every test but the slow ones
-	$(BIN)/python -m pytest -m "not slow"
+	$(PYTEST) -m "not slow"
 
 test-all: $(VENV)/.installed-dev ## every test
-	$(BIN)/python -m pytest
+	$(PYTEST)
 
 test-slow: $(VENV)/.installed-dev ## the slow tests alone: whole cohorts, end to end
-	$(BIN)/python -m pytest -m slow
+	$(PYTEST) -m slow
 
 check: $(VENV)/.installed-dev ## style, types, layers, spelling; changes nothing
 	$(BIN)/ruff check
