@@ -233,6 +233,7 @@ _FOUND_OF_MOTION: dict[str, Any] = dict.fromkeys(
         "FramesMovedWithin",
         "FramesMovedWithin_mm",
         "FramesResidualRise",
+        "FramesGuessed",
     ),
     "n/a",
 )

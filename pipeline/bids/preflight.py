@@ -110,9 +110,15 @@ def survey(
         else:
             label = _label(pets_of_scan)
             blocked[label] = (*blocked.get(label, ()), *errors)
-    findings += unknown_names(frames, [*(scan.label for scan in scans), *blocked])
     once = tuple(dict.fromkeys(findings))
-    return Plan(tuple(scans), once, tuple(blocked.items()), tuple(noted))
+    plan = Plan(tuple(scans), once, tuple(blocked.items()), tuple(noted))
+    return with_unknown_names(plan, "scan.drop_frames_of", [name for name, _ in frames.drop_of])
+
+
+def with_unknown_names(plan: Plan, setting: str, wanted: Sequence[str]) -> Plan:
+    """The plan with a warning on every scan that a setting names, but that is not there."""
+    labels = [*(scan.label for scan in plan.scans), *(label for label, _ in plan.blocked)]
+    return replace(plan, findings=(*plan.findings, *unknown_names(setting, wanted, labels)))
 
 
 def given_labels(pattern: str, t1w_entities: Mapping[str, str]) -> Path:

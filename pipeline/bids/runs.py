@@ -219,16 +219,18 @@ def _error(where: str, key: str | None, message: str, step: str) -> Finding:
     return Finding("error", where, key, message, step)
 
 
-def unknown_names(choice: FrameChoice, labels: Sequence[str]) -> tuple[Finding, ...]:
-    """Warnings on scans of which frames should be left out, but that are not there."""
+def unknown_names(
+    setting: str, wanted: Sequence[str], labels: Sequence[str]
+) -> tuple[Finding, ...]:
+    """Warnings on scans that a setting names, but that are not there."""
     return tuple(
         Finding(
             "warning",
             "settings",
-            "scan.drop_frames_of",
+            setting,
             f"no scan here is {name}",
             "check its spelling, as in sub-01_ses-pre",
         )
-        for name, _ in choice.drop_of
+        for name in wanted
         if not any(names(name, label) for label in labels)
     )

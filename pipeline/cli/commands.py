@@ -23,10 +23,11 @@ from pipeline.bids.preflight import (
     require_labels,
     require_transforms,
     survey,
+    with_unknown_names,
 )
 from pipeline.bids.runs import FrameChoice
 from pipeline.config.load import load_settings
-from pipeline.config.schema import GivenParcellation, MniImage, Settings
+from pipeline.config.schema import EmbeddedMotion, GivenParcellation, MniImage, Settings
 from pipeline.core.errors import ConfigError, DataError
 from pipeline.imaging.mni_regions import LabelledBody
 from pipeline.io.deepbet import deepbet_is_installed
@@ -238,6 +239,8 @@ def _survey(args: argparse.Namespace, settings: Settings) -> Plan:
     _check_programs(settings)
     _check_regions(settings)
     plan = survey(args.bids_dir, _selection(args), settings.anatomy.t1w, _frame_choice(settings))
+    if isinstance(settings.motion, EmbeddedMotion):
+        plan = with_unknown_names(plan, "motion.sessions", settings.motion.sessions)
     if isinstance(settings.parcellation, GivenParcellation):
         plan = require_labels(plan, settings.parcellation.dseg)
     if settings.coregistration.init_file is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import re
 from dataclasses import dataclass
@@ -111,6 +112,8 @@ def run_graph(workflow: Any, limits: Limits) -> list[Failure]:
                 "status_callback": progress,
             }
         )
+        # nipype collects garbage at every poll: what is there by now never becomes any
+        gc.freeze()
         try:
             workflow.run(plugin=plugin)
         except KeyboardInterrupt:
@@ -120,6 +123,8 @@ def run_graph(workflow: Any, limits: Limits) -> list[Failure]:
             # Nipype raises at the end of a run with crashes; anything else is not ours to hide
             if not plugin.crashes:
                 raise
+        finally:
+            gc.unfreeze()
     return [
         Failure(node.fullname, explain(trace), str(crash_file))
         for node, trace, crash_file in plugin.crashes

@@ -9,10 +9,10 @@ from typing import Literal
 import numpy as np
 
 from pipeline.core.timing import FrameTiming
-from pipeline.core.volume import BoolArray, FloatArray
+from pipeline.core.volume import BoolArray, FloatArray, IntArray
 
 _ROUNDING_S = 0.02  # frames may overlap by half of it, as rounding of the file
-_GAP_S = 5.0  # a longer time without frames is a break, in which the head may be taken out
+_GAP_S = 5.0  # a longer time without frames is a break
 
 ReferenceFrames = Literal["all", "late", "counts"]
 
@@ -95,6 +95,15 @@ def group_frames(counts: FloatArray, timing: FrameTiming, grouping: Grouping) ->
     return groups
 
 
+def segments(timing: FrameTiming) -> IntArray:
+    """Number of the stretch without a break that every frame belongs to, (F,).
+
+    In a break the head may be taken out of the scanner, and nothing leads from one side of it to
+    the other.
+    """
+    return np.cumsum(timing.after_gap(_GAP_S))
+
+
 def _apart(timing: FrameTiming, first: int, last: int, grouping: Grouping) -> bool:
     """Whether frames from the first to the last are too long, or have a break between them."""
     length_s = timing.end_s[last] - timing.start_s[first]
@@ -103,13 +112,16 @@ def _apart(timing: FrameTiming, first: int, last: int, grouping: Grouping) -> bo
     return broken or bool(length_s > grouping.longest_group_s + _ROUNDING_S)
 
 
-def split_at_jumps(groups: Sequence[slice], steps_mm: FloatArray) -> list[slice]:
+def split_at_jumps(
+    groups: Sequence[slice], steps_mm: FloatArray, divisible: BoolArray
+) -> list[slice]:
     """The groups, those beside a large step (G - 1,) taken apart into their frames.
 
-    The head may have jumped between two frames of one of them.
+    The head may have jumped between two frames of one of them. Only those that are `divisible`,
+    (G,), are taken apart: their frames can be placed alone.
     """
     large = np.concatenate([[False], steps_mm > _JUMP_MM, [False]])
-    beside = large[1:] | large[:-1]
+    beside = (large[1:] | large[:-1]) & divisible
     return [
         part
         for group, apart in zip(groups, beside, strict=True)

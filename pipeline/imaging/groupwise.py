@@ -14,7 +14,7 @@ little noise and have the sign that the frame has.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy import ndimage
@@ -27,6 +27,7 @@ _LARGEST_STEP = np.repeat([8.0, 0.12], 3)  # mm, rad; the model is good to about
 _RIDGE = 1e-6
 _NOISE_FLOOR = 0.1
 _INSIDE_SHARE = 0.5
+_COMPARED_SHARE = 0.3  # of the head in all frames; the less of it, the better anything fits
 _GAIN_LENGTH_MM = 50.0
 _BLOCK_MM = 20.0
 _KNOTS_PERCENT = (0, 25, 50, 75, 95, 100)
@@ -110,15 +111,19 @@ class FrameGroup:
         Returns
         -------
         Poses
-            Frames without signal in the head stay where they were.
+            Frames without signal in the head stay where they were. A pose that still moved when
+            the steps were used up is no better known than by its last step.
         """
+        moved_mm = np.zeros(len(xfms))
         for _ in range(steps):
             fits = self._fitted(xfms)
             change = np.array([np.zeros(6) if fit is None else fit.undoing for fit in fits])
             xfms = xfms @ _small_motions(change, self.centre_mm)
-            if np.abs(change * np.repeat([1.0, 70.0], 3)).max() < tolerance_mm:
+            moved_mm = np.abs(change * np.repeat([1.0, 70.0], 3)).max(axis=1)
+            if moved_mm.max() < tolerance_mm:
                 break
-        return self._judged(xfms)
+        found = self._judged(xfms)
+        return replace(found, standard_error_mm=np.maximum(found.standard_error_mm, moved_mm))
 
     def _fitted(self, xfms: FloatArray) -> list[_Fit | None]:
         """The model at given poses and the motions that improve it; None for no head."""
@@ -132,7 +137,10 @@ class FrameGroup:
         share = np.divide(precision, level, out=np.zeros(len(level)), where=precision > 0)
         mean = np.einsum("f,fn->n", share, sampled) / precision.sum()
         # frames may look past the end of the scanner: only what all of them saw is compared
-        weight = seen[good].all(axis=0) / np.maximum(mean[self._is_compared], _NOISE_FLOOR)
+        in_all = seen[good].all(axis=0)
+        if in_all.mean() < _COMPARED_SHARE:
+            return [None] * len(xfms)
+        weight = in_all / np.maximum(mean[self._is_compared], _NOISE_FLOOR)
         gains = _Gains.of(self._gains(mean), self._is_compared, weight)
         return [
             self._fit(gains, sampled[f].astype(np.float64)) if good[f] else None

@@ -28,6 +28,8 @@ class Source(StrEnum):
     """From the groups before and after."""
     COPIED = "copied"
     """From the group next in time."""
+    GUESSED = "guessed"
+    """From the other side of a break in the scan, where the head may have lain elsewhere."""
     NONE = "none"
     """Nobody looked."""
 
@@ -179,7 +181,10 @@ class CorrectionRule:
             named = any(set(name.split("_")) <= run for name in self.sessions)
             return Decision(named, f"the session is {'' if named else 'not '}on the list")
         steps = motion.steps_mm()
-        median, largest = (np.median(steps), steps.max()) if steps.size else (0.0, 0.0)
+        if not steps.size:
+            found = "fewer than two groups of frames show where the head is"
+            return Decision(False, f"movement could not be judged: {found}")
+        median, largest = np.median(steps), steps.max()
         excessive = bool(median > self.median_mm or largest > self.jump_mm)
         return Decision(
             excessive,

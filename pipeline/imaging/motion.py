@@ -7,18 +7,20 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy import ndimage
 from scipy.spatial.transform import Rotation, Slerp
 
 from pipeline.core.timing import FrameTiming
 from pipeline.core.transforms import apply_affine, displacement_mm
-from pipeline.core.volume import BoolArray, FloatArray, Volume
+from pipeline.core.volume import BoolArray, FloatArray, IntArray, Volume
 from pipeline.imaging.frame_groups import (
     Grouping,
     ReferenceFrames,
     decays,
     group_frames,
     reference_groups,
+    segments,
     split_at_jumps,
 )
 from pipeline.imaging.groupwise import FrameGroup, Poses, recentred
@@ -75,6 +77,7 @@ def estimate_motion(
     HeadMotion
         A group with too few counts, without a head or too uncertain a pose gets one between those
         of its neighbours in time; frames before the first and after the last estimate take that.
+        Breaks of the scan are not crossed, unless nothing is known of a whole stretch.
 
     Raises
     ------
@@ -85,13 +88,31 @@ def estimate_motion(
     groups = group_frames(scan.counts, timing, search.grouping)
     aligned = scan.aligned(groups)
     if aligned.placed.any():
-        # the mean of a head before and after a jump lies at neither place
-        apart = split_at_jumps(groups, aligned.steps_mm(scan.head_points_mm))
-        if len(apart) > len(groups):
-            aligned = scan.aligned(apart)
+        aligned = _with_jumps_apart(scan, aligned)
     if not aligned.placed.any():
         raise ValueError("no frame shows a head clearly enough to place it")
     return _by_frame(aligned, _Counted(timing, scan.counts), scan.head_points_mm)
+
+
+def _with_jumps_apart(scan: _Scan, whole: _Aligned) -> _Aligned:
+    """Frames beside a jump on their own: the mean of both its sides lies at neither place.
+
+    A group of which a frame cannot be placed alone stays whole.
+    """
+    steps_mm = whole.steps_mm(scan.head_points_mm)
+    least = scan.search.grouping.minimum_counts
+    divisible = np.array([bool((scan.counts[g] >= least).all()) for g in whole.groups])
+    for _ in range(2):
+        parts = split_at_jumps(whole.groups, steps_mm, divisible)
+        if len(parts) == len(whole.groups):
+            return whole
+        apart = scan.aligned(parts)
+        lost = [part.start for part, placed in zip(parts, apart.placed, strict=True) if not placed]
+        failed = np.array([any(f in lost for f in range(g.start, g.stop)) for g in whole.groups])
+        if not (failed & whole.placed & divisible).any():
+            return apart
+        divisible &= ~failed
+    return whole
 
 
 @dataclass(frozen=True, eq=False)
@@ -118,6 +139,9 @@ class _Scan:
     frames: list[Volume]
     timing: FrameTiming
     mask: BoolArray
+    """The head in the stretch of the scan that shows it best."""
+    start_mm: FloatArray
+    """Shift (F, 3) of the head from there to every frame, by centres of mass."""
     counts: FloatArray
     fwhm_mm: FloatArray
     search: MotionSearch
@@ -131,16 +155,17 @@ class _Scan:
         search: MotionSearch,
     ) -> _Scan:
         frames, averaged_mm = _read(frame, len(timing))
-        whole = _mean(frames, timing.duration_s)
-        if not whole.data.any():
-            raise ValueError("no frame shows a head: all are empty")
-        mask = head_mask(smooth(whole, _MASK_FWHM_MM))
+        masks, stretch = _heads(frames, timing)
         inside_bq = [
-            v.data[mask].sum(dtype=np.float64) * v.voxel_volume_mm3 / 1000 for v in frames
+            v.data[masks[k]].sum(dtype=np.float64) * v.voxel_volume_mm3 / 1000
+            for v, k in zip(frames, stretch, strict=True)
         ]
         counts = decays(np.array(inside_bq), timing, decay_constant_per_s)
+        best = int(np.argmax(np.bincount(stretch, counts)))
+        centres = [apply_affine(frames[0].affine, np.argwhere(m).mean(axis=0)) for m in masks]
+        start_mm = np.array([centres[k] - centres[best] for k in stretch])
         fwhm_mm = np.sqrt(np.maximum(search.smoothing_fwhm_mm**2 - averaged_mm**2, 0))
-        return cls(frames, timing, mask, counts, fwhm_mm, search)
+        return cls(frames, timing, masks[best], start_mm, counts, fwhm_mm, search)
 
     @property
     def head_points_mm(self) -> FloatArray:
@@ -154,10 +179,13 @@ class _Scan:
         ]
         of_group = np.array([self.counts[g].sum() for g in groups])
         chosen = reference_groups(self.search.reference, groups, self.counts, self.timing)
-        precision = of_group * chosen
-        rough = _roughly_aligned(joined, self.mask, precision)
+        lit = np.array([_shows_a_head(v.data[self.mask]) for v in joined])
+        precision = of_group * chosen * lit
+        starts = np.tile(np.eye(4), (len(groups), 1, 1))
+        starts[:, :3, 3] = [self.start_mm[g.start] for g in groups]
+        rough = _roughly_aligned(joined, self.mask, precision, starts)
         poses = FrameGroup(joined, self.mask, precision).align(rough, _FINE_STEPS, _TOLERANCE_MM)
-        enough = of_group >= self.search.grouping.minimum_counts
+        enough = lit & (of_group >= self.search.grouping.minimum_counts)
         placed = enough & (poses.standard_error_mm < self.search.largest_error_mm)
         return _Aligned(groups, poses, placed)
 
@@ -178,26 +206,28 @@ def _by_frame(aligned: _Aligned, frames: _Counted, head_points_mm: FloatArray) -
     groups, poses, placed = aligned.groups, aligned.poses, aligned.placed
     centre_mm = head_points_mm.mean(axis=0)
     length_s = np.array([frames.timing.duration_s[g].sum() for g in groups])
-    xfms = recentred(poses.reference2frame_xfms[placed], length_s[placed], centre_mm)
-    middle_s = np.array([frames.middle_s(g) for g in groups])
-    known_s = middle_s[placed]
-    between = _interpolated(np.linalg.inv(xfms), known_s, middle_s, centre_mm)
-    inside = (middle_s > known_s[0]) & (middle_s < known_s[-1])
+    found = np.tile(np.eye(4), (len(groups), 1, 1))
+    found[placed] = np.linalg.inv(
+        recentred(poses.reference2frame_xfms[placed], length_s[placed], centre_mm)
+    )
     scaled = np.where(placed, poses.misfit * [frames.counts[g].sum() for g in groups], np.nan)
     scaled /= np.nanmedian(scaled)
-    # frames before the first group take the pose of the first that has one
-    first = int(np.flatnonzero(placed)[0])
-    group = np.full(len(frames.timing), first)
-    source = np.full(group.shape, Source.COPIED, object)
+    stretch = segments(frames.timing)
+    of_group = np.array([stretch[g.start] for g in groups])
+    middle_s = np.array([frames.middle_s(g) for g in groups])
+    xfms, source_of_group = _filled(found, placed, middle_s, of_group, centre_mm)
+    group, source = np.empty(len(stretch), int), np.empty(len(stretch), object)
+    for frame, number in enumerate(stretch):
+        # frames before the first group take the pose of the first that has one
+        known = np.flatnonzero(placed & (of_group == number))
+        group[frame] = known[0] if known.size else np.flatnonzero(placed)[0]
+        source[frame] = Source.COPIED if known.size else Source.GUESSED
     for number, members in enumerate(groups):
-        group[members] = number
-        source[members] = Source.INTERPOLATED if inside[number] else Source.COPIED
-        if placed[number]:
-            source[members] = Source.ESTIMATED
+        group[members], source[members] = number, source_of_group[number]
     estimated = (source == Source.ESTIMATED)[:, None]
     variance = np.diagonal(poses.covariance, axis1=1, axis2=2)[group]
     return HeadMotion(
-        between[group],
+        xfms[group],
         head_points_mm,
         group,
         tuple(source),
@@ -206,6 +236,31 @@ def _by_frame(aligned: _Aligned, frames: _Counted, head_points_mm: FloatArray) -
         np.where(estimated[:, 0], poses.standard_error_mm[group], np.nan),
         np.where(estimated[:, 0], scaled[group], np.nan),
     )
+
+
+def _filled(
+    xfms: FloatArray,
+    placed: BoolArray,
+    middle_s: FloatArray,
+    stretch: IntArray,
+    centre_mm: FloatArray,
+) -> tuple[FloatArray, NDArray[np.object_]]:
+    """Poses (G, 4, 4) of all groups from those of the placed ones, and their sources (G,)."""
+    filled, source = xfms.copy(), np.empty(len(xfms), object)
+    # `np.full` would make plain text of an enum of strings
+    source[placed] = Source.ESTIMATED
+    for number in np.unique(stretch):
+        own = stretch == number
+        known = np.flatnonzero(own & placed)
+        if known.size == 0:
+            late_s = np.where(placed, np.abs(middle_s - middle_s[own].mean()), np.inf)
+            filled[own], source[own] = xfms[np.argmin(late_s)], Source.GUESSED
+            continue
+        filled[own] = _interpolated(xfms[known], middle_s[known], middle_s[own], centre_mm)
+        between = (middle_s > middle_s[known[0]]) & (middle_s < middle_s[known[-1]])
+        source[own & ~placed] = Source.COPIED
+        source[own & ~placed & between] = Source.INTERPOLATED
+    return filled, source
 
 
 def _interpolated(
@@ -241,6 +296,52 @@ def head_mask(volume: Volume) -> BoolArray:
     return np.asarray(ndimage.binary_fill_holes(ndimage.binary_dilation(largest)))
 
 
+def _heads(frames: list[Volume], timing: FrameTiming) -> tuple[list[BoolArray], IntArray]:
+    """Where the head is in every stretch of the scan (X, Y, Z), and the stretch of each frame.
+
+    Stretches in which it hardly lies elsewhere share one mask, that of the whole scan.
+    """
+    whole = _head_in(frames, timing.duration_s)
+    stretch = segments(timing)
+    masks = []
+    for number in range(int(stretch[-1]) + 1):
+        own = np.flatnonzero(stretch == number)
+        part = [frames[i] for i in own]
+        lit = any(v.data.any() for v in part)
+        mask = _head_in(part, timing.duration_s[own]) if lit else whole
+        # a stretch of noise alone has a mask of any size
+        like_a_head = 0.5 < np.count_nonzero(mask) / np.count_nonzero(whole) < 2
+        masks.append(mask if like_a_head else whole)
+    centres = [apply_affine(frames[0].affine, np.argwhere(m).mean(axis=0)) for m in masks]
+    apart_mm = np.linalg.norm(np.array(centres) - centres[0], axis=1).max()
+    if apart_mm < _REPOSITIONED_MM:
+        return [whole], np.zeros_like(stretch)
+    return masks, stretch
+
+
+_REPOSITIONED_MM = 15.0
+"""The alignment finds a head this far away by itself; centres of mass are off by some of it."""
+
+
+def _shows_a_head(values: NDArray[np.floating]) -> bool:
+    """Whether voxels (N,) of the head are more than noise around zero.
+
+    Noise of the frames that are aligned is below their mean, and so is contrast; what is not would
+    rule the mean of all, to which a frame adds by its counts over its level.
+    """
+    return bool(values.std(dtype=np.float64) < _NOISE_TO_MEAN * values.mean(dtype=np.float64))
+
+
+_NOISE_TO_MEAN = 5.0
+
+
+def _head_in(frames: list[Volume], duration_s: FloatArray) -> BoolArray:
+    mean = _mean(frames, duration_s)
+    if not mean.data.any():
+        raise ValueError("no frame shows a head: all are empty")
+    return head_mask(smooth(mean, _MASK_FWHM_MM))
+
+
 def _read(frame: Callable[[int], Volume], count: int) -> tuple[list[Volume], FloatArray]:
     """Frames for estimation, finite and coarse, and the FWHM their averaging amounts to, (3,)."""
     frames, fwhm_mm = [], np.zeros(3)
@@ -262,10 +363,11 @@ def _mean(frames: list[Volume], weights: FloatArray) -> Volume:
     return frames[0].with_data((total / weights.sum()).astype(np.float32))
 
 
-def _roughly_aligned(frames: list[Volume], mask: BoolArray, precision: FloatArray) -> FloatArray:
+def _roughly_aligned(
+    frames: list[Volume], mask: BoolArray, precision: FloatArray, starts: FloatArray
+) -> FloatArray:
     """Transforms (F, 4, 4) from the reference to the frames, good to a few millimetres."""
     coarse = [coarsen(smooth(v, _ROUGH_FWHM_MM), _ROUGH_VOXEL_MM) for v in frames]
     share = coarsen(frames[0].with_data(mask.astype(np.float32)), _ROUGH_VOXEL_MM)
     group = FrameGroup(coarse, share.data > 0.5, precision)
-    still = np.tile(np.eye(4), (len(frames), 1, 1))
-    return group.align(still, _ROUGH_STEPS, _ROUGH_TOLERANCE_MM).reference2frame_xfms
+    return group.align(starts, _ROUGH_STEPS, _ROUGH_TOLERANCE_MM).reference2frame_xfms

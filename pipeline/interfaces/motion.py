@@ -23,7 +23,7 @@ from pipeline.core.decay import HALF_LIFE_S, decay_constant_per_s, nuclide_name
 from pipeline.core.errors import DataError
 from pipeline.core.timing import FrameTiming
 from pipeline.core.transforms import apply_affine
-from pipeline.core.volume import FloatArray, Volume
+from pipeline.core.volume import BoolArray, FloatArray, Volume
 from pipeline.imaging.frame_means import mean_over_frames
 from pipeline.imaging.head_motion import CorrectionRule, HeadMotion, Source
 from pipeline.imaging.motion import MotionSearch, estimate_motion, head_mask
@@ -171,6 +171,7 @@ def _found(motion: HeadMotion, within_frame_mm: float) -> dict[str, Any]:
         "FramesMovedWithin": moved.tolist(),
         "FramesMovedWithin_mm": np.round(within[moved], 2).tolist(),
         "FramesResidualRise": np.flatnonzero(motion.residual_rises()).tolist(),
+        "FramesGuessed": [i for i, s in enumerate(motion.source) if s is Source.GUESSED],
     }
 
 
@@ -190,6 +191,7 @@ def _write_frames(
             yield frame
 
     petref, covered = mean_over_frames(kept(), scan.timing.duration_s)
+    _require_common(covered, scan)
     series[~covered] = np.nan
     path = write_array(folder / "pet_preproc.nii.gz", series, petref.affine)
     return _with_mean(folder, path, petref), petref
@@ -200,9 +202,25 @@ def _describe_frames(
 ) -> tuple[dict[str, str], Volume]:
     """Write how frames are made, and their mean; one frame is held at a time."""
     petref, covered = mean_over_frames(frames.placed(xfms), scan.timing.duration_s)
+    _require_common(covered, scan)
     on_demand = FramesOnDemand(frames, xfms, covered)
     path = write_frames_on_demand(folder / "pet_preproc.npz", on_demand)
     return _with_mean(folder, path, petref), petref
+
+
+def _require_common(covered: BoolArray, scan: ScanInputs) -> None:
+    """Frames that hardly overlap make no mean, and regions have no value in all of them."""
+    share = float(covered.mean())
+    if share < _LEAST_COMMON:
+        raise DataError(
+            f"{scan.pet.name}: all frames see {100 * share:.0f} % of the field of view in common"
+            f" ({100 * _LEAST_COMMON:.0f} % is the least): the runs lie apart by their headers, or"
+            " frames hold hardly a finite value; see whether they are of one scan, or set"
+            " scan.join_runs = false"
+        )
+
+
+_LEAST_COMMON = 0.5
 
 
 def _with_mean(folder: Path, frames: Path, petref: Volume) -> dict[str, str]:

@@ -341,6 +341,13 @@ def _moved_within(motion: Motion | None) -> list[Note]:
             "its attenuation map"
         )
         notes.append(Note("warning", text, "motion"))
+    if guessed := motion.quality.get("FramesGuessed", ()):
+        text = (
+            f"frames whose pose is that of the other side of a break in the scan: "
+            f"{', '.join(map(str, guessed))}; nothing shows where the head was in them: look at "
+            "the curves, or leave these frames out (scan.drop_frames_of)"
+        )
+        notes.append(Note("warning", text, "motion"))
     return notes
 
 

@@ -187,6 +187,14 @@ def test_a_slip_of_the_pen_is_told_as_one(words, told, capsys):
     assert told in capsys.readouterr().err
 
 
+def test_a_session_on_a_list_that_is_not_there_is_told(bids_dir, out_dir, capsys):
+    listed = ("--set", "motion.mode=listed", "--set", 'motion.sessions=["sub-01_ses-pree"]')
+    main(["check", str(bids_dir), str(out_dir), *listed])
+    told = capsys.readouterr()
+    assert "motion.sessions" in told.out + told.err
+    assert "no scan here is sub-01_ses-pree" in told.out + told.err
+
+
 def test_unknown_participant_is_told_the_nearest(bids_dir, out_dir, capsys):
     message = refused(capsys, bids_dir, out_dir, "participant", "--participant-label", "sub-021")
 

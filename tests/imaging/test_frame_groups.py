@@ -81,10 +81,14 @@ def test_reference_is_all_the_second_half_or_the_most_counts():
 
 def test_groups_beside_a_jump_are_taken_apart():
     groups = [slice(4, 6), slice(6, 9), slice(9, 11), slice(11, 12)]
-    assert split_at_jumps(groups, np.array([0.3, 0.2, np.nan])) == groups
-    apart = split_at_jumps(groups, np.array([0.3, 2.2, 0.1]))
-    assert apart == [slice(4, 6), *(slice(f, f + 1) for f in range(6, 11)), slice(11, 12)]
-    assert split_at_jumps(groups[:1], np.empty(0)) == groups[:1]
+    every = np.ones(4, bool)
+    assert split_at_jumps(groups, np.array([0.3, 0.2, np.nan]), every) == groups
+    jump = np.array([0.3, 2.2, 0.1])
+    apart = [slice(f, f + 1) for f in range(6, 11)]
+    assert split_at_jumps(groups, jump, every) == [groups[0], *apart, groups[3]]
+    some = np.array([True, False, True, True])
+    assert split_at_jumps(groups, jump, some) == [*groups[:2], *apart[3:], groups[3]]
+    assert split_at_jumps(groups[:1], np.empty(0), every[:1]) == groups[:1]
 
 
 @pytest.mark.parametrize("gap_s", [0.0, 2.0, 10.0, 1200.0])

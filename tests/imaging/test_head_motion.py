@@ -48,7 +48,6 @@ def test_frames_that_share_a_transform_make_one_step():
         ((0, 1.1, 2.2, 3.3), True),  # median above 1 mm
         ((0, 0, 2.9, 2.9), False),
         ((0, 0, 3.1, 3.1), True),  # a jump above 3 mm
-        ((0,), False),
     ],
 )
 def test_auto_corrects_excessive_movement_alone(shifts_mm, corrected):
@@ -103,3 +102,10 @@ def test_nobody_looked_is_not_a_still_head():
     assert not motion.estimated.any()
     assert motion.steps_mm().size == 0
     assert np.isnan(motion.within_frames_mm()).all()
+
+
+def test_what_could_not_be_judged_is_not_called_still():
+    decision = CorrectionRule(mode="auto").decide({"sub": "01"}, HeadMotion.still(3, POINTS))
+    assert not decision.corrected
+    assert decision.reason.startswith("movement could not be judged")
+    assert "0.00" not in decision.reason

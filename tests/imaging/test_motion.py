@@ -166,6 +166,56 @@ def test_a_frame_without_a_head_at_the_end_takes_the_last_pose() -> None:
     np.testing.assert_array_equal(motion.frame2petref_xfms[-1], motion.frame2petref_xfms[-2])
 
 
+def _with_break(before: int, break_s: float = 1200.0) -> FrameTiming:
+    """The protocol with a pause before a frame."""
+    late = np.arange(len(TIMING)) >= before
+    return FrameTiming(TIMING.start_s + break_s * late, DURATION_S)
+
+
+def test_a_head_put_back_elsewhere_after_a_break_is_found() -> None:
+    """By 48 mm, far outside what the alignment finds from where the head was."""
+    before, after = rigid_matrix(np.array([0.0, -16, -16]), np.zeros(3)), np.eye(4)
+    after[:] = rigid_matrix(np.array([0.0, 18, 18]), np.array([0.1, -0.05, 0.08]))
+    poses = np.stack([after if i >= 8 else before for i in range(len(TIMING))])
+    frames = _scan(poses, noise=0.1)
+    motion = estimate_motion(frames.__getitem__, _with_break(8), 0.0, MotionSearch())
+    assert set(motion.source[FIRST:]) == {Source.ESTIMATED}
+    assert _errors_mm(motion, poses, LATE).max() < 0.5
+
+
+def test_a_frame_beside_a_break_takes_the_pose_of_its_own_side() -> None:
+    poses = np.tile(np.eye(4), (len(TIMING), 1, 1))
+    poses[8:] = rigid_matrix(np.array([4.0, -3, 5]), np.array([0.05, 0.04, -0.06]))
+    frames = _scan(poses, noise=0.1)
+    frames[8] = frames[8].with_data(_emptied(frames[8].data))
+    motion = estimate_motion(frames.__getitem__, _with_break(8), 0.0, MotionSearch())
+    assert motion.source[8] is Source.COPIED
+    np.testing.assert_array_equal(motion.frame2petref_xfms[8], motion.frame2petref_xfms[9])
+    assert _errors_mm(motion, poses, LATE).max() < 0.5
+
+
+@pytest.mark.parametrize(("before", "guessed"), [(FIRST, range(FIRST)), (11, [11])])
+def test_a_stretch_without_a_pose_is_told_to_be_guessed(before: int, guessed: range) -> None:
+    frames = _scan(np.tile(np.eye(4), (len(TIMING), 1, 1)), noise=0.1)
+    if before > FIRST:
+        frames[before] = frames[before].with_data(_noise_only(frames[before].data))
+    motion = estimate_motion(frames.__getitem__, _with_break(before), 0.0, MotionSearch())
+    assert [i for i, s in enumerate(motion.source) if s is Source.GUESSED] == list(guessed)
+
+
+def test_a_group_whose_frames_cannot_be_placed_alone_stays_whole_beside_a_jump() -> None:
+    poses = np.tile(np.eye(4), (len(TIMING), 1, 1))
+    poses[6:] = rigid_matrix(np.array([6.0, 0, 0]), np.zeros(3))
+    frames = _scan(poses, noise=0.1)
+    counts = _estimate(frames).counts
+    # two frames of 60 s hold enough together, none does alone
+    grouping = Grouping(group_counts=counts[4:6].sum(), minimum_counts=1.2 * counts[4:6].max())
+    motion = _estimate(frames, MotionSearch(grouping=grouping))
+    assert motion.group[4] == motion.group[5]
+    assert motion.source[4] is Source.ESTIMATED
+    assert _errors_mm(motion, poses, LATE).max() < 0.5
+
+
 def test_frames_of_too_few_counts_are_aligned_as_one() -> None:
     poses = _drift_and_jump()
     # no step beside the group: a large one would have it taken apart

@@ -181,3 +181,20 @@ def test_one_frame_alone_stays_where_it_is(moved, tmp_path, scan):
     single = replace(scan, frame_start_s=(0.0,), frame_duration_s=(60.0,), frame_scale=(1.0,))
     done = corrected(pet, single)
     np.testing.assert_allclose(read_itk_transforms(done.motion_xfms), [np.eye(4)], atol=1e-3)
+
+
+@pytest.mark.parametrize(("apart_mm", "common"), [(100.0, "3[78]"), (300.0, "0")])
+@pytest.mark.parametrize("save_frames", [True, False])
+def test_joined_runs_that_lie_apart_are_refused(moved, tmp_path, save_frames, apart_mm, common):
+    first, scan = moved
+    affine = textured_head(0)[1]
+    affine[2, 3] += apart_mm
+    later = write_array(tmp_path / "later.nii.gz", read_series(Path(first))[0], affine)
+    times = np.arange(8) * 60.0 + np.repeat([0, 600], 4)
+    joined = replace(
+        scan, frame_start_s=tuple(times), frame_duration_s=(60.0,) * 8, frame_scale=(1.0,) * 8,
+        later_runs=(later,), frames=((0, 1, 2, 3),) * 2,
+    )  # fmt: skip
+    node = KeepFrames(pet=[first, str(later)], scan=joined, save_frames=save_frames)
+    with pytest.raises(DataError, match=rf"see {common} % of the field of view in common"):
+        node.run()

@@ -176,6 +176,14 @@ def test_a_doubtful_coregistration_is_a_finding(full_report):
     assert "may not lie on" not in render_session(replace(full_report, coregistration=sound))
 
 
+def test_guessed_poses_are_a_finding(full_report):
+    motion = full_report.motion
+    guessed = replace(motion, quality={**motion.quality, "FramesGuessed": [0, 1]})
+    page = render_session(replace(full_report, motion=guessed))
+    assert "the other side of a break in the scan: 0, 1" in page
+    assert "other side of a break" not in render_session(full_report)
+
+
 def test_a_page_without_any_result_still_says_what_it_knows(bare_report):
     page = Elements(render_session(bare_report))
     assert "Nothing was found wrong" in " ".join(page.text)
