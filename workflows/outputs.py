@@ -292,12 +292,23 @@ _CONFOUND_COLUMNS: dict[str, Any] = {
 
 _MORPH_COLUMNS: dict[str, Any] = {
     "volume-mm3": {"Units": "mm3", "Description": "Inside the field of view of the PET"},
-    "volume-T1w-mm3": {"Units": "mm3", "Description": "Of its labels on the T1w"},
+    "volume-T1w-mm3": {"Units": "mm3", "Description": "On the T1w"},
     "in-field": {
         "Description": "Share of the region's volume on the T1w that the field of view holds, to "
         "within the sampling"
     },
-    "usable": {"Description": "0 where the region is too small for an estimate"},
+    "covered": {
+        "Description": "Share of the region's volume on the T1w that every frame covers: "
+        "in-field, less what motion, joined runs and voxels without a value take"
+    },
+    "usable": {"Description": "0 where the region has no curve, for the reason given"},
+    "reason": {
+        "Description": "Why the region has no curve",
+        "Levels": {
+            "volume": "Frames cover less of it than regions.minimum_volume_mm3",
+            "cover": "Frames cover less than half of it",
+        },
+    },
 }
 
 

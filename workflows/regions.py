@@ -58,7 +58,7 @@ class RegionsOutputs:
     regions_dseg_tsv: str
     """Their numbers and names."""
     morph: str
-    """Their volumes in both spaces."""
+    """Their volumes in both spaces, and what all frames cover of them."""
     reference_morph: str
     """What the rules left of the reference region."""
     reference_mask: str
@@ -119,9 +119,7 @@ def init_regions_wf(options: Regions, resources: Resources, *, name: str = "regi
     outputnode = io_node(RegionsOutputs, "outputnode")
     spec = region_spec(options)
     carry_regions = pe.Node(
-        CarryRegions(spec=spec, minimum_volume_mm3=options.minimum_volume_mm3),
-        name="carry_regions",
-        mem_gb=min(2.0, resources.mem_gb),
+        CarryRegions(spec=spec), name="carry_regions", mem_gb=min(2.0, resources.mem_gb)
     )
     if images := named_images(spec):
         carry_regions.inputs.mni_images = images
@@ -138,19 +136,19 @@ def init_regions_wf(options: Regions, resources: Resources, *, name: str = "regi
     drawn = (
         "regions_dseg",
         "regions_dseg_tsv",
-        "morph",
         "reference_morph",
         "reference_mask",
         "brain_mask",
         "region_weights",
     )
+    measured = ("morph", "tacs", "tac_statistics", "reference_uptake")
     workflow.connect(
         [
             (inputnode, carry_regions, same(*carried)),
             (inputnode, extract_tacs, [("pet_preproc", "pet_preproc"), ("scan", "scan")]),
             (carry_regions, extract_tacs, [("region_weights", "region_weights")]),
             (carry_regions, outputnode, same(*drawn)),
-            (extract_tacs, outputnode, same("tacs", "tac_statistics", "reference_uptake")),
+            (extract_tacs, outputnode, same(*measured)),
         ]
     )
     return workflow

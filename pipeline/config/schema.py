@@ -423,7 +423,8 @@ class Regions(Section):
     of 2.5 mm FWHM: by share -25 % and 4.3 % of a voxel's noise; from a share of 0.5 on -22 and
     5.0 %, from 0.9 on -12 and 7.0 %."""
     minimum_volume_mm3: float = Field(default=100, ge=0)
-    """Regions with less volume inside the field of view get no estimate."""
+    """Regions of which the frames cover less get no estimate, nor do those of which they cover
+    less than half."""
     late_min: tuple[float, float] = (40, 90)
     """Late window over which the uptake of the reference region is averaged, beside the whole
     scan, to compare it between sessions; minutes after injection, frames wholly inside."""

@@ -13,6 +13,7 @@ from scipy import sparse
 
 from pipeline.core.volume import BoolArray, FloatArray
 from pipeline.imaging.areas import Areas
+from pipeline.imaging.regions import LEAST_COVERED
 
 _LARGEST_AMPLIFICATION = 20.0
 """Of noise; what amplifies it more is no measurement."""
@@ -86,9 +87,9 @@ def correction(areas: Areas, known: BoolArray) -> Correction:
     Returns
     -------
     Correction
-        An area outside the field of view, one that cannot be told from others, and one whose
-        noise would rise by more than twenty have no value, nor has a region with a part in it.
-        The others do not suffer from it.
+        An area of which less than half is known, one that cannot be told from others, and one
+        whose noise would rise by more than twenty have no value, nor has a region with a part in
+        it. The others do not suffer from it.
     """
     seen = known.reshape(-1).astype(np.float32)
     shares = areas.shares.multiply(seen).tocsr()
@@ -100,6 +101,8 @@ def correction(areas: Areas, known: BoolArray) -> Correction:
     # noise that is as smooth as the point spread
     covariance = (blurred @ blurred.T).toarray() * np.outer(scale, scale)
     inverse = _inverse(transfer, covariance, there)
+    whole = np.asarray(areas.shares.sum(axis=1, dtype=np.float64)).ravel()
+    inverse[voxels < LEAST_COVERED * whole] = np.nan
     of_regions = _shares_of(areas.parts_mm3, areas.parts_mm3.sum(axis=1, keepdims=True))
     return Correction(
         weights=sparse.csr_array(sparse.diags_array(scale) @ shares),

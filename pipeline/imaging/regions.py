@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import product
 
@@ -13,7 +13,7 @@ from scipy import ndimage, sparse
 
 from pipeline.core.labels import GREY_LABELS
 from pipeline.core.transforms import apply_affine
-from pipeline.core.volume import FloatArray, IntArray, Volume
+from pipeline.core.volume import BoolArray, FloatArray, IntArray, Volume
 from pipeline.imaging.itk import Field
 from pipeline.imaging.mni_regions import (
     Body,
@@ -226,6 +226,8 @@ _PONS_FLOOR_MM = -49.0
 """Lower border of the pons in the mid-sagittal plane of MNI152NLin2009cAsym, z."""
 GREY_SHARE = 0.5
 """Of a voxel of the T1w that counts as grey matter."""
+LEAST_COVERED = 0.5
+"""Of a region that voxels with a value must cover: a mean of less does not stand for it."""
 
 
 def region_fractions(
@@ -259,20 +261,30 @@ def region_fractions(
 
     labels = carried(anatomy.labels)
     regions = {name: labels.of(members) for name, members in spec.labels}
+    t1w_mm3 = _volumes_mm3(anatomy.labels, spec.labels)
     if spec.masked:
         grey = anatomy.grey.data >= GREY_SHARE
-        masked = carried(anatomy.labels.with_data(np.where(grey, anatomy.labels.data, 0)))
+        grey_labels = anatomy.labels.with_data(np.where(grey, anatomy.labels.data, 0))
+        masked = carried(grey_labels)
         regions |= {name: masked.of(members) for name, members in spec.masked}
+        t1w_mm3 |= _volumes_mm3(grey_labels, spec.masked)
     if spec.mni:
         regions |= _mni_fractions(anatomy, grid, grid2t1w_xfm, spec)
+        t1w_mm3 |= _mni_volumes_mm3(anatomy, spec)
     trimmed = trim_reference(anatomy.landmarks(), spec.reference)
-    reference = carried(anatomy.labels.with_data(trimmed.mask.astype(np.int32)))
-    regions[spec.reference_name] = reference.of((1,))
+    reference = anatomy.labels.with_data(trimmed.mask.astype(np.int32))
+    regions[spec.reference_name] = carried(reference).of((1,))
+    t1w_mm3 |= _volumes_mm3(reference, ((spec.reference_name, (1,)),))
+    in_field = {
+        name: float(share.sum()) * grid.voxel_volume_mm3 / t1w_mm3[name]
+        for name, share in regions.items()
+        if t1w_mm3[name] > 0
+    }
     if spec.least_share > 0:
         # shares are sums of sample points: a hair's tolerance, or rounding would decide
         least = spec.least_share - 1e-9
         regions = {name: (share >= least).astype(float) for name, share in regions.items()}
-    return RegionFractions(regions, labels, trimmed)
+    return RegionFractions(regions, labels, trimmed, t1w_mm3, in_field)
 
 
 @dataclass(frozen=True, eq=False)
@@ -285,12 +297,50 @@ class RegionFractions:
     """Shares of all labels."""
     reference: Trimmed
     """The reference region on the T1w, and what its rules took away."""
+    t1w_mm3: dict[str, float]
+    """Region to its volume on the T1w."""
+    in_field: dict[str, float]
+    """Region to the share of that inside the field of view, to within the sampling; those that
+    the T1w lacks are left out."""
+
+
+def _volumes_mm3(labels: Volume, named: Sequence[tuple[str, tuple[int, ...]]]) -> dict[str, float]:
+    """Volumes of sets of labels."""
+    count = dict(zip(*np.unique(labels.data, return_counts=True), strict=True))
+    return {
+        name: float(sum(count.get(label, 0) for label in members)) * labels.voxel_volume_mm3
+        for name, members in named
+    }
 
 
 def _mni_fractions(
     anatomy: Anatomy, grid: Volume, grid2t1w_xfm: FloatArray, spec: RegionSpec
 ) -> dict[str, FloatArray]:
-    """Shares of the regions in MNI space; a point goes PET to T1w to MNI in one go."""
+    """Shares of the regions in MNI space, (X*Y*Z,) each."""
+    regions: dict[str, FloatArray] = {}
+    for name, near, inside in _mni_shares(anatomy, grid, grid2t1w_xfm, spec):
+        share = np.zeros(grid.shape)
+        share[tuple(near.T)] = inside
+        regions[name] = share.ravel()
+    return regions
+
+
+def _mni_volumes_mm3(anatomy: Anatomy, spec: RegionSpec) -> dict[str, float]:
+    """Volumes of the regions in MNI space on the T1w, from eight points a voxel."""
+    coarse = replace(spec, supersampling=2)
+    return {
+        name: float(inside.sum()) * anatomy.labels.voxel_volume_mm3
+        for name, _, inside in _mni_shares(anatomy, anatomy.labels, np.eye(4), coarse)
+    }
+
+
+def _mni_shares(
+    anatomy: Anatomy, grid: Volume, grid2t1w_xfm: FloatArray, spec: RegionSpec
+) -> Iterator[tuple[str, IntArray, FloatArray]]:
+    """Every region in MNI space: name, voxels (N, 3) about it, share (N,) of each.
+
+    A point goes PET to T1w to MNI in one go.
+    """
     voxel = np.linalg.inv(anatomy.labels.affine) @ grid2t1w_xfm @ grid.affine
     box = _labelled_box(anatomy.labels, grid.shape, np.linalg.inv(voxel))
     index = np.stack(np.meshgrid(*box, indexing="ij"), axis=-1).reshape(-1, 3)
@@ -301,14 +351,10 @@ def _mni_fractions(
     centres = in_mni(index.astype(float))
     reach = 2 * float(np.linalg.norm(grid.voxel_size_mm))
     offsets = _sample_offsets(spec.supersampling)
-    regions: dict[str, FloatArray] = {}
     for region in spec.mni:
         body = body_of(anatomy, region)
         near = index[np.all(np.abs(centres - body.centre_mm) <= body.half_mm + reach, axis=1)]
-        share = np.zeros(grid.shape)
-        share[tuple(near.T)] = share_inside(body, [in_mni(near + offset) for offset in offsets])
-        regions[region.name] = share.ravel()
-    return regions
+        yield region.name, near, share_inside(body, [in_mni(near + offset) for offset in offsets])
 
 
 def body_of(anatomy: Anatomy, region: MniRegion) -> Body:
@@ -332,6 +378,8 @@ class RegionStatistics:
     """(R,); with a value and some share of the region."""
     core_voxels: IntArray
     """(R,); with a value, of which the region holds half or more."""
+    known: FloatArray
+    """(R,); share of what the field of view holds of the region in voxels with a value."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -344,6 +392,10 @@ class RegionWeights:
     volume_mm3: FloatArray
     """(R,) volume inside the field of view."""
     voxel_volume_mm3: float
+    t1w_mm3: FloatArray
+    """(R,) volume on the T1w; NaN where it is not known."""
+    in_field: FloatArray
+    """(R,) share of that inside the field of view; NaN where it is not known."""
 
     @cached_property
     def core(self) -> sparse.csr_array:
@@ -357,14 +409,25 @@ class RegionWeights:
         return sparse.coo_array((ones, places), shape=self.weights.shape).tocsr()
 
     @classmethod
-    def of(cls, fractions: Mapping[str, FloatArray], voxel_volume_mm3: float) -> RegionWeights:
+    def of(
+        cls,
+        fractions: Mapping[str, FloatArray],
+        voxel_volume_mm3: float,
+        t1w_mm3: Mapping[str, float] | None = None,
+        in_field: Mapping[str, float] | None = None,
+    ) -> RegionWeights:
         """From each region's share of every voxel, (X*Y*Z,)."""
+        whole, seen = (
+            np.array([(of_region or {}).get(name, np.nan) for name in fractions])
+            for of_region in (t1w_mm3, in_field)
+        )
         rows = [sparse.csr_array(f[None, :]) for f in fractions.values()]
         stacked = sparse.vstack(rows, format="csr")
         total = np.asarray(stacked.sum(axis=1)).ravel()
         scale = np.divide(1.0, total, out=np.zeros_like(total), where=total > 0)
         weights = sparse.csr_array(sparse.diags_array(scale) @ stacked)
-        return cls(tuple(fractions), weights, total * voxel_volume_mm3, voxel_volume_mm3)
+        volume_mm3 = total * voxel_volume_mm3
+        return cls(tuple(fractions), weights, volume_mm3, voxel_volume_mm3, whole, seen)
 
     def means(self, frame: FloatArray) -> FloatArray:
         """Regional means (R,) of a frame (X, Y, Z); NaN for a region that is not there."""
@@ -388,12 +451,24 @@ class RegionWeights:
         nothing = np.full(count.shape, np.nan)
         core_mean = np.divide(self.core @ flat, count, out=nothing, where=count > 0)
         return RegionStatistics(
-            mean, core_mean, spread, np.asarray(voxels), np.rint(count).astype(np.int64)
+            mean, core_mean, spread, np.asarray(voxels), np.rint(count).astype(np.int64), share
         )
 
-    def finite_means(self, estimates: FloatArray) -> FloatArray:
-        """Like `means`, over the voxels (X, Y, Z) with a value; NaN for a region without one."""
-        return self.statistics(estimates).mean
+    def covered(self, known: FloatArray) -> FloatArray:
+        """Share of the whole regions (R,) with a value, from `RegionStatistics.known`."""
+        # one that the T1w tells nothing of counts as inside the field of view
+        return np.asarray(np.fmin(self.in_field, 1.0) * known)
+
+    def usable(self, known: FloatArray, least_mm3: float) -> BoolArray:
+        """Whether means stand for regions (R,): half of one and `least_mm3` have a value."""
+        # weights are sums of sample points: a hair's tolerance, or rounding would decide
+        enough = self.volume_mm3 * known >= least_mm3 - 1e-9 * self.volume_mm3
+        return np.asarray(enough & (self.covered(known) >= LEAST_COVERED - 1e-9))
+
+    def usable_means(self, estimates: FloatArray, least_mm3: float) -> FloatArray:
+        """Like `means`, over the voxels (X, Y, Z) with a value; NaN for regions not `usable`."""
+        found = self.statistics(estimates)
+        return np.where(self.usable(found.known, least_mm3), found.mean, np.nan)
 
 
 _HALF = 0.5

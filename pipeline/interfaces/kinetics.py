@@ -141,7 +141,7 @@ class _AverageMapsInputSpec(BaseInterfaceInputSpec):  # type: ignore[misc]
     models = traits.List(traits.Any, mandatory=True, desc="as of `FitVoxels`")
     region_weights = File(exists=True, mandatory=True, desc="weights of every region, npz")
     reference = traits.Str(mandatory=True, desc="name of the reference region")
-    minimum_volume_mm3 = traits.Float(mandatory=True, desc="smaller regions get no mean")
+    minimum_volume_mm3 = traits.Float(mandatory=True, desc="less of a region gives no mean")
 
 
 class _AverageMapsOutputSpec(TraitedSpec):  # type: ignore[misc]
@@ -158,7 +158,6 @@ class AverageMaps(SimpleInterface):  # type: ignore[misc]
     def _run_interface(self, runtime: Any) -> Any:
         regions = read_region_weights(self.inputs.region_weights)
         shown = [name not in (BRAIN, self.inputs.reference) for name in regions.names]
-        usable = regions.volume_mm3 >= self.inputs.minimum_volume_mm3
         names = [name for name, keep in zip(regions.names, shown, strict=True) if keep]
         maps = iter(self.inputs.maps)
         self._results["kinpar"] = []
@@ -168,8 +167,9 @@ class AverageMaps(SimpleInterface):  # type: ignore[misc]
                 continue
             means = {}
             for symbol in model.map_parameters:
-                values = regions.finite_means(read_volume(paths[symbol]).data)
-                means[symbol] = np.where(usable, values, np.nan)[shown]
+                estimates = read_volume(paths[symbol]).data
+                found = regions.usable_means(estimates, self.inputs.minimum_volume_mm3)
+                means[symbol] = found[shown]
             path = Path(runtime.cwd) / f"kinpar_{model.model}.tsv"
             self._results["kinpar"].append(str(write_table(path, mean_table(names, means))))
         return runtime
@@ -212,8 +212,8 @@ def _scan_curves(tacs: pd.DataFrame, inputs: Any) -> ScanCurves:
     ref = tacs[inputs.reference].to_numpy(float)
     if not np.isfinite(ref).all():
         raise DataError(
-            f"the reference region {inputs.reference} has no curve: it lies outside the field of "
-            "view or is too small; see the regions on the page of the session"
+            f"the reference region {inputs.reference} has no curve: the frames cover less than "
+            "half of it or it is too small; see the regions on the page of the session"
         )
     names = [name for name in tacs.columns if name not in (*_NOT_REGIONS, inputs.reference)]
     known = nuclide_name(scan.radionuclide) in HALF_LIFE_S

@@ -95,8 +95,8 @@ class CorrectCurves(SimpleInterface):  # type: ignore[misc]
             psf = " x ".join(f"{fwhm:g}" for fwhm in self.inputs.psf_fwhm_mm)
             raise DataError(
                 f"partial-volume correction: the reference region {reference} cannot be told from "
-                f"what lies around it at a resolution of {psf} mm; look at it on the page of a "
-                "run with partial_volume.backend = 'none'"
+                f"what lies around it at a resolution of {psf} mm, or the frames cover less than "
+                "half of it; look at it on the page of a run with partial_volume.backend = 'none'"
             )
         morph = read_table(self.inputs.morph).set_index("name", drop=False)
         for column, values in (("recovery", found.recovery), ("noise-factor", found.noise_factor)):

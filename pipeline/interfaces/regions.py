@@ -19,9 +19,10 @@ from nipype.interfaces.base import (
 
 from pipeline.bids.scan import ScanInputs
 from pipeline.core.errors import DataError
-from pipeline.core.volume import FloatArray, Volume
+from pipeline.core.volume import BoolArray, FloatArray, Volume
 from pipeline.imaging.reference import Trimmed
 from pipeline.imaging.regions import (
+    LEAST_COVERED,
     Anatomy,
     RegionSpec,
     RegionStatistics,
@@ -43,6 +44,8 @@ from pipeline.kinetics.uptake import percent_per_litre, suv_per_bqml, window_mea
 
 BRAIN = "Brain"
 """Column of the curve of the whole brain, for the weights of the fit."""
+TOO_SMALL, UNCOVERED = "volume", "cover"
+"""Why a region has no curve."""
 
 
 class _CarryRegionsInputSpec(BaseInterfaceInputSpec):  # type: ignore[misc]
@@ -57,14 +60,12 @@ class _CarryRegionsInputSpec(BaseInterfaceInputSpec):  # type: ignore[misc]
     petref = File(exists=True, mandatory=True, desc="PET grid")
     petref2t1w_xfm = File(exists=True, mandatory=True, desc="ITK transform from-petref_to-T1w")
     spec = traits.Instance(RegionSpec, mandatory=True, desc="regions to draw")
-    minimum_volume_mm3 = traits.Float(mandatory=True, desc="smaller regions get no estimate")
 
 
 class _CarryRegionsOutputSpec(TraitedSpec):  # type: ignore[misc]
     region_weights = File(exists=True, desc="weights of every region, npz")
     regions_dseg = File(exists=True, desc="regions on the PET grid")
     regions_dseg_tsv = File(exists=True, desc="their names")
-    morph = File(exists=True, desc="their volumes in both spaces")
     reference_morph = File(exists=True, desc="what the rules left of the reference region")
     reference_mask = File(exists=True, desc="the trimmed reference region, T1w space")
     brain_mask = File(exists=True, desc="brain on the PET grid")
@@ -91,30 +92,18 @@ class CarryRegions(SimpleInterface):  # type: ignore[misc]
                 "no brain inside the field of view of the PET: the coregistration failed"
             )
         weights = RegionWeights.of(
-            {**fractions, BRAIN: brain.ravel().astype(float)}, grid.voxel_volume_mm3
+            {**fractions, BRAIN: brain.ravel().astype(float)},
+            grid.voxel_volume_mm3,
+            found.t1w_mm3,
+            found.in_field,
         )
         names = pd.DataFrame({"index": np.arange(len(spec.names)) + 1, "name": spec.names})
         drawn = _drawn(fractions, grid.shape)
         seen = np.bincount(drawn.ravel(), minlength=len(names) + 1)[1:]
-        t1w_mm3 = _t1w_volumes(anatomy, spec)
-        in_field = {
-            name: found.labels.volume_mm3(members) / t1w_mm3[name]
-            for name, members in spec.labels
-            if t1w_mm3[name] > 0
-        }
-        morph = names.assign(
-            **{
-                "volume-mm3": weights.volume_mm3[:-1],
-                "volume-T1w-mm3": [t1w_mm3.get(name, np.nan) for name in spec.names],
-                "in-field": [in_field.get(name, np.nan) for name in spec.names],
-                "usable": (weights.volume_mm3[:-1] >= self.inputs.minimum_volume_mm3).astype(int),
-            }
-        )
         self._results.update(
             region_weights=str(write_region_weights(folder / "regions.npz", weights)),
             regions_dseg=str(write_array(folder / "regions.nii.gz", drawn, grid.affine)),
             regions_dseg_tsv=str(write_table(folder / "regions.tsv", names.assign(voxels=seen))),
-            morph=str(write_table(folder / "morph.tsv", morph)),
             reference_morph=str(
                 write_table(folder / "reference.tsv", _trimming(found.reference, anatomy.labels))
             ),
@@ -168,20 +157,11 @@ def _drawn(fractions: dict[str, FloatArray], shape: tuple[int, int, int]) -> Any
     return drawn.reshape(shape)
 
 
-def _t1w_volumes(anatomy: Anatomy, spec: RegionSpec) -> dict[str, float]:
-    voxel_mm3 = anatomy.labels.voxel_volume_mm3
-    count = dict(zip(*np.unique(anatomy.labels.data, return_counts=True), strict=True))
-    return {
-        name: float(sum(count.get(label, 0) for label in members)) * voxel_mm3
-        for name, members in spec.labels
-    }
-
-
 class _ExtractTacsInputSpec(BaseInterfaceInputSpec):  # type: ignore[misc]
     pet_preproc = File(exists=True, mandatory=True, desc="frames in one space, Bq/mL")
     region_weights = File(exists=True, mandatory=True, desc="weights of every region, npz")
     scan = traits.Instance(ScanInputs, mandatory=True, desc="frame timing")
-    minimum_volume_mm3 = traits.Float(mandatory=True, desc="smaller regions get no curve")
+    minimum_volume_mm3 = traits.Float(mandatory=True, desc="less of a region gives no curve")
     reference = traits.Str(mandatory=True, desc="name of the reference region")
     late_min = traits.Tuple(
         traits.Float(), traits.Float(), mandatory=True, desc="late window of its uptake, minutes"
@@ -192,11 +172,13 @@ class _ExtractTacsOutputSpec(TraitedSpec):  # type: ignore[misc]
     tacs = File(exists=True, desc="a row per frame, a column per region, Bq/mL")
     tac_statistics = File(exists=True, desc="a row per frame and region")
     reference_uptake = File(exists=True, desc="uptake of the reference region by the dose")
+    morph = File(exists=True, desc="volumes in both spaces, and what all frames cover of them")
 
 
 class ExtractTacs(SimpleInterface):  # type: ignore[misc]
     """Regional means of every frame over the voxels that all frames cover.
 
+    A region of which they cover too little has no curve; that of the brain stays, for the weights.
     One frame is in memory at a time.
     """
 
@@ -216,7 +198,10 @@ class ExtractTacs(SimpleInterface):  # type: ignore[misc]
              statistics.reset_index(drop=True)], axis=1,
         )  # fmt: skip
         means = np.array([frame.mean for frame in seen])
-        means[:, regions.volume_mm3 < self.inputs.minimum_volume_mm3] = np.nan
+        # frames know the same voxels; where they do not, what the worst of them knows
+        known = np.min([frame.known for frame in seen], axis=0)
+        usable = regions.usable(known, self.inputs.minimum_volume_mm3)
+        means[:, ~usable & (np.array(regions.names) != BRAIN)] = np.nan
         tacs = pd.concat([times, pd.DataFrame(means, columns=list(regions.names))], axis=1)
         reference = self.inputs.reference
         uptake = reference_uptake(
@@ -226,8 +211,31 @@ class ExtractTacs(SimpleInterface):  # type: ignore[misc]
             tacs=str(write_table(folder / "tacs.tsv", tacs)),
             tac_statistics=str(write_table(folder / "stats.tsv", statistics)),
             reference_uptake=str(write_table(folder / "uptake.tsv", uptake)),
+            morph=str(write_table(folder / "morph.tsv", _morph(regions, known, usable))),
         )
         return runtime
+
+
+def _morph(regions: RegionWeights, known: FloatArray, usable: BoolArray) -> pd.DataFrame:
+    """Volumes of the regions, what the frames cover of them, and why one has no curve."""
+    covered = regions.covered(known)
+    # a region that is not on the T1w is small, not cut off
+    uncovered = (covered < LEAST_COVERED) & (regions.t1w_mm3 != 0)
+    reason = pd.Series(np.where(uncovered, UNCOVERED, TOO_SMALL)).mask(usable)
+    table = pd.DataFrame(
+        {
+            "name": regions.names,
+            "volume-mm3": regions.volume_mm3,
+            "volume-T1w-mm3": regions.t1w_mm3,
+            "in-field": regions.in_field,
+            "covered": covered,
+            "usable": usable.astype(int),
+            "reason": reason,
+        }
+    )
+    table = table[table["name"] != BRAIN].reset_index(drop=True)
+    table.insert(0, "index", np.arange(len(table)) + 1)
+    return table
 
 
 def _statistics(names: tuple[str, ...], frame: RegionStatistics) -> pd.DataFrame:

@@ -24,7 +24,7 @@ from pipeline.bids.findings import Finding
 from pipeline.bids.scan import ScanInputs
 from pipeline.core.timing import FrameTiming
 from pipeline.core.volume import Volume
-from pipeline.interfaces.regions import BRAIN
+from pipeline.interfaces.regions import BRAIN, TOO_SMALL, UNCOVERED
 from pipeline.io.images import read_labels, read_volume
 from pipeline.io.tables import read_json, read_table
 from pipeline.io.transforms import read_itk_transform
@@ -206,19 +206,26 @@ def _read_regions(given: Mapping[str, Any]) -> Regions | None:
         return None
     names = read_table(given["regions_dseg_tsv"])
     volumes: dict[str, float] = {}
-    small: list[str] = []
+    lacking: dict[str, list[str]] = {}
     in_field: dict[str, float] = {}
+    covered: dict[str, float] = {}
     if "morph" in given:
         morph = read_table(given["morph"])
         volumes = dict(zip(morph["name"], morph["volume-mm3"].astype(float), strict=True))
         in_field = dict(zip(morph["name"], morph["in-field"].astype(float), strict=True))
-        small = morph.loc[morph["usable"] == 0, "name"].astype(str).to_list()
+        covered = dict(zip(morph["name"], morph["covered"].astype(float), strict=True))
+        lacking = {
+            reason: morph.loc[morph["reason"] == reason, "name"].astype(str).to_list()
+            for reason in (TOO_SMALL, UNCOVERED)
+        }
     return Regions(
         labels=read_labels(given["regions_dseg"]),
         names=dict(zip(names["index"].astype(int), names["name"].astype(str), strict=True)),
         volumes_mm3=volumes,
-        too_small=small,
+        too_small=lacking.get(TOO_SMALL, []),
+        uncovered=lacking.get(UNCOVERED, []),
         in_field=in_field,
+        covered=covered,
         trimming=_records(given, "reference_morph"),
     )
 

@@ -18,6 +18,8 @@ def write_region_weights(path: str | Path, regions: RegionWeights) -> Path:
         names=np.array(regions.names),
         volume_mm3=regions.volume_mm3,
         voxel_volume_mm3=np.array(regions.voxel_volume_mm3),
+        t1w_mm3=regions.t1w_mm3,
+        in_field=regions.in_field,
         data=w.data,
         indices=w.indices,
         indptr=w.indptr,
@@ -35,4 +37,5 @@ def read_region_weights(path: str | Path) -> RegionWeights:
         )
         names = tuple(content["names"].tolist())
         voxel_mm3 = float(content["voxel_volume_mm3"])
-        return RegionWeights(names, weights, content["volume_mm3"], voxel_mm3)
+        volumes = content["t1w_mm3"], content["in_field"]
+        return RegionWeights(names, weights, content["volume_mm3"], voxel_mm3, *volumes)

@@ -109,6 +109,15 @@ class Regions:
     """Names of regions with too little volume for an estimate."""
     in_field: Mapping[str, float] = field(default_factory=dict)
     """Region to the share of it that the field of view holds."""
+    uncovered: Sequence[str] = ()
+    """Names of regions without an estimate as the frames cover less than half of them."""
+    covered: Mapping[str, float] = field(default_factory=dict)
+    """Region to the share of it that every frame covers."""
+
+    @property
+    def without_estimate(self) -> tuple[str, ...]:
+        """Names of regions that got none, for either reason."""
+        return (*self.too_small, *self.uncovered)
 
     @property
     def colours(self) -> dict[int, Colour]:
@@ -237,12 +246,12 @@ def _error_text(percent: float) -> str:
 
 
 def _findings(report: SessionReport) -> Section:
-    small = tuple(report.regions.too_small) if report.regions is not None else ()
+    lacking = report.regions.without_estimate if report.regions is not None else ()
     flagged = [
         (fit.model, row)
         for fit in report.models
         for row in fit.kinetics
-        if _flag(row) and row["name"] not in small
+        if _flag(row) and row["name"] not in lacking
     ]
     notes = [Note(n.severity, public(n.text), public(n.where)) for n in report.findings]
     if (corrected := report.partial_volume) is not None:
@@ -250,15 +259,12 @@ def _findings(report: SessionReport) -> Section:
             (f"{model} after {corrected.method}", row)
             for model, rows in corrected.kinetics.items()
             for row in rows
-            if _flag(row) and row["name"] not in small
+            if _flag(row) and row["name"] not in lacking
         ]
     notes += [
         Note("warning", f"{model} fit: {_flag(row)}", str(row["name"])) for model, row in flagged
     ]
-    if small:
-        told = "too small for an estimate (regions.minimum_volume_mm3), or outside the PET"
-        notes.append(Note("warning", told, ", ".join(small)))
-    notes += _cut_off(report.regions)
+    notes += [*_no_estimate(report.regions), *_cut_off(report.regions), *_lost(report.regions)]
     notes += [
         Note("warning", text, "anatomy") for text in report.anatomy_quality.get("Warnings", ())
     ]
@@ -272,6 +278,17 @@ def _findings(report: SessionReport) -> Section:
     return Section("findings", "Findings", text=text, notes=notes)
 
 
+def _no_estimate(regions: Regions | None) -> list[Note]:
+    """A note on the regions without an estimate, by reason."""
+    if regions is None:
+        return []
+    told = {
+        "too small for an estimate (regions.minimum_volume_mm3), or absent": regions.too_small,
+        "no estimate: less than half of it lies in every frame": regions.uncovered,
+    }
+    return [Note("warning", text, ", ".join(names)) for text, names in told.items() if names]
+
+
 def _cut_off(regions: Regions | None) -> list[Note]:
     """A note on every region of which the field of view lacks a part."""
     shares = regions.in_field.items() if regions is not None else ()
@@ -283,6 +300,26 @@ def _cut_off(regions: Regions | None) -> list[Note]:
 
 
 _WHOLE = 0.95
+
+
+def _lost(regions: Regions | None) -> list[Note]:
+    """A note on every region with a part in the field of view that some frame does not cover."""
+    if regions is None:
+        return []
+    lost = {
+        name: min(regions.in_field.get(name, 1.0), 1.0) - covered
+        for name, covered in regions.covered.items()
+        if name not in regions.without_estimate
+    }
+    text = "% of it lie in the field of view, but not in every frame: left out of its curve"
+    return [
+        Note("warning", f"{100 * share:.0f} {text}", name)
+        for name, share in lost.items()
+        if share > _LOST
+    ]
+
+
+_LOST = 0.1
 
 
 def _empty(motion: Motion | None) -> list[Note]:

@@ -149,6 +149,20 @@ def test_what_the_field_of_view_lacks_is_missing_and_spoils_nothing(phantom, sca
         assert np.abs(values / phantom.level - 1)[large].max() < 0.02
 
 
+@pytest.mark.parametrize("kept", [0.3, 0.7])
+def test_an_area_of_which_less_than_half_is_known_has_no_value(phantom, scan, kept):
+    areas = phantom.areas(2.4)
+    row = int(np.argmax(phantom.volume_mm3))
+    share = areas.shares[[row]].toarray().reshape(scan.shape)
+    planes = np.cumsum(share.sum(axis=(1, 2))) / share.sum() > kept
+    known = ~(planes[:, None, None] & (share > 0))
+    values = correction(areas, known).gtm(np.where(known, scan, np.nan))
+    assert np.isfinite(values[row]) == (kept > 0.5)
+    told = np.isfinite(values) & (phantom.volume_mm3 >= 1000)
+    assert told.sum() > 20
+    assert np.abs(values / phantom.level - 1)[told].max() < 0.03
+
+
 def test_unknown_voxels_take_no_part(phantom, scan):
     known = np.ones(scan.shape, bool)
     known[12:18, 12:18, 12:18] = False

@@ -163,6 +163,49 @@ def test_voxels_may_need_a_least_share(labels, grid):
     assert ((shares > 0) & (shares < 1)).any()
 
 
+def test_the_field_of_view_is_asked_for_every_kind_of_region(labels):
+    """A PET of 2 mm whose voxels end where those of the T1w do, twenty of 48 planes high."""
+    affine = np.diag([2.0, 2, 2, 1])
+    affine[:3, 3] = labels.affine[:3, 3] + 0.5
+    cut = Volume(np.zeros((20, 22, 10), np.float32), affine)
+    grey = np.zeros(labels.shape, np.float32)
+    grey[:, :14] = 1
+    anatomy = anatomy_of(
+        labels, np.zeros((*labels.shape, 3), np.float32), grey=labels.with_data(grey)
+    )
+    ball = MniShape("DBS", (0.0, 0.0, -4.5), (5.0, 6.0, 7.0))  # its middle on the last edge
+    spec = RegionSpec(
+        (("HIP", (17, 53)), ("VST", (26,))), (ball,), "CBL", NEAR, 4, least_share=0.9,
+        grey_masked=True,
+    )  # fmt: skip
+    found = region_fractions(anatomy, cut, np.eye(4), spec)
+    assert set(found.t1w_mm3) == set(spec.names)
+    assert found.t1w_mm3["HIP"] == 2 * found.t1w_mm3["gmHIP"] == 2 * 10 * 12 * 20
+    assert found.t1w_mm3["DBS"] == pytest.approx(4 / 3 * np.pi * 5 * 6 * 7, rel=0.02)
+    assert found.in_field["HIP"] == pytest.approx(0.5, rel=1e-9)
+    assert found.in_field["gmHIP"] == pytest.approx(0.5, rel=1e-9)
+    assert found.in_field["DBS"] == pytest.approx(0.5, rel=0.03)
+    # two of 30 planes are worn off either end of the box, which starts ten below the edge
+    assert found.in_field["CBL"] == pytest.approx(8 / 26, rel=1e-9)
+    assert found.t1w_mm3["VST"] == 0
+    assert "VST" not in found.in_field
+
+
+def test_what_is_covered_is_the_share_of_known_voxels(grid):
+    rng = np.random.default_rng(5)
+    share = rng.random(grid.data.size)
+    frame = np.where(rng.random(grid.shape) < 0.3, np.nan, 1.0)
+    weights = RegionWeights.of({"A": share, "none": 0 * share}, 2.0, None, {"A": 0.9, "none": 0})
+    known = weights.statistics(frame).known
+    truth = share[np.isfinite(frame.ravel())].sum() / share.sum()
+    np.testing.assert_allclose(known, [truth, 0], rtol=1e-12)
+    np.testing.assert_allclose(weights.covered(known), [0.9 * truth, 0], rtol=1e-12)
+    least = 2.0 * share.sum() * truth  # exactly what is there
+    assert weights.usable(known, least).tolist() == [True, False]
+    assert weights.usable(known, 1.001 * least).tolist() == [False, False]
+    assert weights.usable(np.array([0.55, 0]), 0.0).tolist() == [False, False]
+
+
 def test_statistics_are_those_of_weighted_voxels(grid):
     rng = np.random.default_rng(3)
     share = rng.random(grid.data.size) * (rng.random(grid.data.size) < 0.1)

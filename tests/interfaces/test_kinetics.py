@@ -50,7 +50,7 @@ def files(tmp_path, scan, monkeypatch):
     slab = np.minimum(np.arange(SIDE) // 4, 2)
     frames = np.broadcast_to(np.array(tacs)[slab][:, None, None], (SIDE, SIDE, SIDE, t.size))
     mask = np.zeros((SIDE, SIDE, SIDE), np.uint8)
-    mask[:, 2:-2, 2:-2] = 1
+    mask[:, 1:-1, 1:-1] = 1
     table = pd.DataFrame({"frame_start": START_S, "frame_end": START_S + DURATION_S})
     table[list(TRUTH)] = np.array(tacs).T
     table["CBL"], table["Brain"] = ref, np.mean(tacs, axis=0)

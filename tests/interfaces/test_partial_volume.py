@@ -95,6 +95,16 @@ def test_a_reference_that_is_not_seen_stops_the_session(files, tmp_path):
         CorrectCurves(method="gtm", **files).run()
 
 
+def test_a_region_that_the_frames_lack_for_the_most_part_has_no_value(files, tmp_path):
+    series = open_image(files["pet_preproc"])
+    frames = np.asarray(series.dataobj).copy()
+    frames[6:10, 6:12, 6:11] = np.nan  # five planes of the six of the hippocampus
+    files["pet_preproc"] = str(write_array(tmp_path / "holed.nii.gz", frames, series.affine))
+    tacs = read_table(CorrectCurves(method="gtm", **files).run().outputs.tacs)
+    assert tacs["HIP"].isna().all()
+    np.testing.assert_allclose(tacs["CBL"], [1, 2], rtol=0.01)
+
+
 def test_masks_for_other_programs_fill_every_voxel_once(files):
     wanted = {name: files[name] for name in MarkAreas.input_spec().copyable_trait_names()
               if name in files}  # fmt: skip

@@ -96,7 +96,9 @@ def files(tmp_path):
                 "name": ["Putamen"],
                 "volume-mm3": [4321.0],
                 "in-field": 1.0,
+                "covered": 0.75,
                 "usable": [1],
+                "reason": [None],
             },
         ),
         "tacs": table("tacs", {**frames, "Putamen": 2e4, "Cerebellum": 1e4, "Brain": 1e4}),
@@ -150,6 +152,7 @@ def test_files_become_a_page(tmp_path, monkeypatch, scan, files):
         "missing. Add it.",
         "SRTM was fitted.",
         "motion.backend",
+        "25 % of it lie in the field of view, but not in every frame",
     ):
         assert words in html, words
     assert html.count("data:image/") == 11

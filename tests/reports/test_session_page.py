@@ -141,6 +141,20 @@ def test_a_region_that_leaves_the_field_of_view_is_a_finding(full_report, html):
     assert "38 % of it lie outside" in page
 
 
+def test_a_region_that_frames_lack_in_part_is_a_finding(full_report, html):
+    assert "in every frame" not in html
+    lost = replace(
+        full_report.regions,
+        in_field={"Caudate": 0.96, "Cerebellum": 1.02, "HIP": 0.96},
+        covered={"Caudate": 0.61, "Cerebellum": 0.95, "HIP": 0.1},
+        uncovered=("HIP",),
+    )
+    page = render_session(replace(full_report, regions=lost))
+    assert page.count("not in every frame") == 1
+    assert "35 % of it lie in the field of view" in page
+    assert page.count("less than half of it lies in every frame") == 1
+
+
 def test_doubts_about_the_anatomy_are_among_the_findings(full_report):
     told = "2 % of the brain lie outside the T1w image or where it is zero"
     doubtful = replace(full_report, anatomy_quality={"gm_dice": 0.8, "Warnings": [told]})

@@ -38,7 +38,7 @@ class PartialVolumeInputs:
     mni_images: str
     """Label images that the regions name, a list."""
     minimum_volume_mm3: str
-    """Regions with less have no curve; areas with less join another."""
+    """Areas with less join another."""
 
 
 @dataclass(frozen=True)
