@@ -12,7 +12,7 @@ import pytest
 from pipeline.core.volume import Volume
 from pipeline.reports import session
 from pipeline.reports.page import Note, facts, number, public
-from pipeline.reports.session import ModelReport, render_session
+from pipeline.reports.session import ModelReport, PartialVolume, render_session
 
 ATTACK = '<script>alert("x")</script>'
 
@@ -188,6 +188,37 @@ def test_a_doubtful_coregistration_is_a_finding(full_report):
     assert "its score is 0.31, below 0.50, and 51 % of the brain" in page
     sound = replace(full_report.coregistration, quality={**quality, "Flagged": False})
     assert "may not lie on" not in render_session(replace(full_report, coregistration=sound))
+
+
+def test_labels_beside_the_tissue_are_a_finding(full_report):
+    t1w = full_report.tissues.t1w
+    labels = np.zeros(t1w.shape, np.int32)
+    labels[: t1w.shape[0] // 2], labels[t1w.shape[0] // 2 :] = 1024, 2
+    ramp = np.arange(t1w.data.size, dtype=np.float32).reshape(t1w.shape)
+    tissues = replace(full_report.tissues, t1w=t1w.with_data(ramp))
+    told = "brighter than their cortex in 0 % of pairs"
+    mirrored = replace(full_report, tissues=tissues, labels=t1w.with_data(labels[::-1].copy()))
+    assert told in render_session(mirrored)
+    sound = replace(mirrored, labels=t1w.with_data(labels))
+    assert "of pairs of voxels" not in render_session(sound)
+
+
+def test_an_unusual_score_of_the_coregistration_is_a_note(full_report):
+    quality = {"Flagged": False, "Score": 0.70, "TypicalScores": [0.836, 0.87, 0.914]}
+    told = "score of the coregistration, 0.70, is lower than that of any"
+    for score, expected in ((0.70, True), (0.75, False)):
+        low = replace(full_report.coregistration, quality={**quality, "Score": score})
+        assert (told in render_session(replace(full_report, coregistration=low))) is expected
+
+
+def test_noise_of_a_correction_is_a_finding(full_report):
+    noisy = PartialVolume(
+        method="GTM", kinetics={}, noise_factor={"CBL": 3.03, "HIP": 2.06, "PUT": 1.4}
+    )
+    page = render_session(replace(full_report, partial_volume=noisy))
+    assert "more than 2 times what it was: CBL 3.0, HIP 2.1;" in page
+    calm = replace(noisy, noise_factor={"CBL": 1.2})
+    assert "times what it was" not in render_session(replace(full_report, partial_volume=calm))
 
 
 def test_guessed_poses_are_a_finding(full_report):
