@@ -1,0 +1,155 @@
+"""Linear transforms as FSL, FreeSurfer and SPM write them.
+
+Each program means something else by its matrix; this file is the one place where they become
+``a2b_xfm``: points of the moved image A to points of the reference B, RAS+ millimetres.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+from nitransforms.io.fsl import FSLLinearTransform
+from nitransforms.io.lta import FSLinearTransform
+from scipy.io import loadmat
+
+from pipeline.core.errors import DataError
+from pipeline.core.volume import FloatArray, Volume
+
+
+def read_fsl_transform(path: str | Path, moving: Volume, reference: Volume) -> FloatArray:
+    """``a2b_xfm`` (4, 4) of a matrix by FLIRT or MCFLIRT.
+
+    FSL's points are voxel numbers times voxel sizes, the first axis turned round where the image
+    is stored right-handed, so that the matrix means nothing without both images.
+
+    Parameters
+    ----------
+    path : path
+        Text file, four rows of four numbers.
+    moving, reference : Volume
+        Images that ``-in`` and ``-ref`` named; only their grids count.
+
+    Raises
+    ------
+    DataError
+        If the file is missing, is no such matrix, or cannot be inverted.
+    """
+    try:
+        transform = FSLLinearTransform.from_string(_text(path))
+        matrix = np.asarray(transform.structarr["parameters"], float)
+        _require_affine(path, matrix)
+        reference2moving = transform.to_ras(moving=_image(moving), reference=_image(reference))
+    except DataError:
+        raise
+    except Exception as error:  # nitransforms raises what its parser meets
+        raise DataError(f"{path}: not a matrix of FLIRT (four rows of four numbers)") from error
+    return np.asarray(np.linalg.inv(reference2moving))
+
+
+def read_lta_transform(path: str | Path) -> FloatArray:
+    """``a2b_xfm`` (4, 4) of a FreeSurfer LTA from its source A to its destination B.
+
+    Both of voxels and of points are read; the file names the grids itself.
+
+    Raises
+    ------
+    DataError
+        If the file is missing, is no LTA of one transform, or cannot be inverted.
+    """
+    try:
+        # nitransforms stumbles over names with spaces, and nobody needs them
+        text = re.sub(r"(?m)^filename\s*=.*$", "filename = unnamed", _text(path))
+        transform = FSLinearTransform.from_string(text)
+        kind = int(transform.structarr["type"])
+        grids = [bool(transform.structarr[end]["valid"]) for end in ("src", "dst")]
+        if kind not in _LTA_KINDS or (kind == 0 and not all(grids)):
+            raise DataError(
+                f"{path}: an LTA of type {kind} without the grids it needs; write one with"
+                " mri_concatenate_lta or lta_convert (type 1, RAS to RAS)"
+            )
+        _require_affine(path, np.asarray(transform.structarr["m_L"], float))
+        destination2source = transform.to_ras()
+    except DataError:
+        raise
+    except Exception as error:  # nitransforms raises what its parser meets
+        raise DataError(f"{path}: not an LTA with one transform") from error
+    return np.asarray(np.linalg.inv(destination2source))
+
+
+_LTA_KINDS = (0, 1)
+"""Voxels to voxels, points to points."""
+
+
+def moved_by_header(before: FloatArray, after: FloatArray) -> FloatArray:
+    """``a2b_xfm`` (4, 4) that SPM put into the header of the image it moved.
+
+    Coregister and Realign resample nothing when they estimate: they write the place where the
+    reference is into the header of the moved image.
+
+    Parameters
+    ----------
+    before, after : (4, 4) array
+        Affine of the moved image, voxels from 0 to RAS+ mm, as it was and as SPM left it.
+    """
+    return np.asarray(after @ np.linalg.inv(before))
+
+
+def read_spm_headers(path: str | Path, header: FloatArray) -> FloatArray:
+    """Affines (F, 4, 4) of the frames of a 4-D image that SPM realigned, voxels from 0.
+
+    SPM leaves the header of a 4-D image alone and keeps each frame's affine in a ``.mat`` file
+    beside it, where voxels count from 1 and a frame of zeros means the header's.
+
+    Parameters
+    ----------
+    path : path
+        The ``.mat`` file.
+    header : (4, 4) array
+        Affine of the image's header, voxels from 0.
+
+    Raises
+    ------
+    DataError
+        If the file is missing or holds no such affines.
+    """
+    if not Path(path).is_file():
+        raise DataError(f"{path}: no such file")
+    try:
+        stored = np.asarray(loadmat(str(path))["mat"], float)
+    except (KeyError, ValueError, TypeError, NotImplementedError, OSError) as error:
+        raise DataError(f"{path}: holds no affines of frames as SPM writes them") from error
+    if stored.ndim == 2:
+        stored = stored[..., np.newaxis]
+    if stored.shape[:2] != (4, 4):
+        raise DataError(f"{path}: its affines are {stored.shape}, not 4 x 4 x frames")
+    frames = np.moveaxis(stored, 2, 0) @ _FROM_ONE
+    frames[~stored.any(axis=(0, 1))] = header
+    for frame in frames:
+        _require_affine(path, frame)
+    return frames
+
+
+_FROM_ONE = np.eye(4)
+_FROM_ONE[:3, 3] = 1
+"""Voxels from 0 to voxels from 1."""
+
+
+def _text(path: str | Path) -> str:
+    if not Path(path).is_file():
+        raise DataError(f"{path}: no such file")
+    return Path(path).read_text(encoding="utf-8", errors="replace")
+
+
+def _image(grid: Volume) -> nib.Nifti1Image:
+    """The grid as an image that weighs nothing."""
+    return nib.Nifti1Image(np.broadcast_to(np.uint8(0), grid.shape), grid.affine)
+
+
+def _require_affine(path: str | Path, matrix: FloatArray) -> None:
+    if not np.isfinite(matrix).all() or not np.allclose(matrix[3], [0, 0, 0, 1]):
+        raise DataError(f"{path}: not an affine matrix; was the registration stopped?")
+    if abs(np.linalg.det(matrix)) < np.finfo(np.float32).eps:
+        raise DataError(f"{path}: a matrix that cannot be inverted; the registration failed")
