@@ -196,8 +196,8 @@ class EmbeddedCoregistration(Section):
     init: str = "header"
     """Where the search starts: `header` (where the headers put the images, their centres of mass
     together, and small turns about these), `identity` (they arrive aligned: no other start), or
-    the only start in a file: an ITK transform `from-petref_to-T1w`, with `{subject}` and
-    `{session}` of the PET."""
+    the only start in a file: a transform `from-petref_to-T1w` of ITK, or an `.lta` of
+    FreeSurfer from the PET to the T1w, with `{subject}` and `{session}` of the PET."""
 
     @field_validator("init")
     @classmethod
@@ -279,8 +279,9 @@ class NoCoregistration(Section):
     """A session whose tissues explain less of its PET (0 to 1) is flagged; 0.84 to 0.91 is usual,
     noise and half a head stay below 0.5."""
     init: str = "identity"
-    """How they lie: `identity` (they share one world) or a file: an ITK transform
-    `from-petref_to-T1w`, with `{subject}` and `{session}` of the PET."""
+    """How they lie: `identity` (they share one world) or a file: a transform
+    `from-petref_to-T1w` of ITK, or an `.lta` of FreeSurfer from the PET to the T1w, with
+    `{subject}` and `{session}` of the PET."""
 
     @field_validator("init")
     @classmethod

@@ -30,6 +30,7 @@ from pipeline.imaging.tissue_contrast import LEAST_SCORE, TYPICAL_SCORES
 from pipeline.io.frames import frames_in_petref
 from pipeline.io.images import read_volume
 from pipeline.io.tables import write_json
+from pipeline.io.tool_transforms import read_lta_transform
 from pipeline.io.transforms import read_itk_transform, write_itk_transform
 
 
@@ -93,7 +94,10 @@ class KeepPlace(SimpleInterface):  # type: ignore[misc]
 
 
 def _given_transform(inputs: Any) -> FloatArray | None:
-    return read_itk_transform(inputs.init_xfm) if isdefined(inputs.init_xfm) else None
+    if not isdefined(inputs.init_xfm):
+        return None
+    is_lta = Path(inputs.init_xfm).suffix == ".lta"
+    return (read_lta_transform if is_lta else read_itk_transform)(inputs.init_xfm)
 
 
 def _head(inputs: Any) -> HeadOnMr:

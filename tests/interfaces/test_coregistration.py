@@ -84,6 +84,21 @@ def test_a_given_place_is_kept_and_measured(inputs, session, tmp_path):
     assert quality["Score"] == pytest.approx(expected, rel=1e-4)
 
 
+def test_a_place_by_freesurfer_is_kept(inputs, session, tmp_path):
+    truth = np.linalg.inv(session.t1w2pet_xfm)
+    grid = "\n".join(
+        ["valid = 0", "filename = ", "volume = 1 1 1", "voxelsize = 1 1 1", "xras = 1 0 0",
+         "yras = 0 1 0", "zras = 0 0 1", "cras = 0 0 0"]
+    )  # fmt: skip
+    rows = "\n".join(" ".join(map(repr, row)) for row in truth.tolist())
+    (tmp_path / "given.lta").write_text(
+        f"type = 1\nnxforms = 1\nmean = 0 0 0\nsigma = 1\n1 4 4\n{rows}\n"
+        f"src volume info\n{grid}\ndst volume info\n{grid}\n"
+    )
+    outputs = KeepPlace(init_xfm=str(tmp_path / "given.lta"), **inputs).run().outputs
+    np.testing.assert_allclose(read_itk_transform(outputs.petref2t1w_xfm), truth, atol=1e-4)
+
+
 def test_a_wrong_place_is_kept_but_flagged(inputs, tmp_path):
     away = np.eye(4)
     away[0, 3] = 40
