@@ -1,5 +1,6 @@
 """Labels of another program: put on the grid of the T1w, or refused with a reason."""
 
+import nibabel as nib
 import numpy as np
 import pytest
 
@@ -71,6 +72,20 @@ def test_labels_land_on_the_grid_of_the_t1w(take):
     np.testing.assert_array_equal(left.min(axis=0), (-10, -10, -10))
     np.testing.assert_array_equal(left.max(axis=0), (1, 9, 9))
     assert (found.data == 17).sum() == 12 * 20 * 20
+
+
+def test_labels_of_freesurfer_are_read_as_it_writes_them(take, tmp_path):
+    labels = halves((17, 53))
+    expected = take(labels)
+    mgz = nib.MGHImage(labels.data.astype(np.int32), labels.affine)
+    nib.save(mgz, tmp_path / "aparc+aseg.mgz")
+    node = TakeLabels(
+        dseg=str(tmp_path / "aparc+aseg.mgz"),
+        t1w_preproc=str(tmp_path / "t1w.nii.gz"),
+        brain_mask=str(tmp_path / "brain.nii.gz"),
+    )
+    found = read_labels(node.run().outputs.dseg)
+    np.testing.assert_array_equal(found.data, expected.data)
 
 
 def test_numbers_that_are_not_freesurfers_are_left_out(take):
