@@ -7,7 +7,7 @@ from typing import Any
 
 from nipype.pipeline import engine as pe
 
-from pipeline.bids.group_table import GROUP_NAMES, find_group_sources
+from pipeline.bids.group_table import GROUP_NAMES, find_group_sources, group_place
 from pipeline.config.schema import Group
 from pipeline.interfaces.group import CompareSessions, DrawGroup, GatherGroup, GroupPage
 from pipeline.interfaces.outputs import SaveDerivatives
@@ -25,16 +25,17 @@ def group_design(options: Group) -> GroupDesign:
     )
 
 
-def group_targets() -> dict[str, str | list[str]]:
+def group_targets(pvc: str = "") -> dict[str, str | list[str]]:
     """Where every result of the group level goes, below the output folder."""
+    folder = group_place(pvc)
     places: dict[str, str | list[str]] = {
-        key: f"group/{GROUP_NAMES[key]}.tsv" for key in (*_TABLES, *_TESTS)
+        key: f"{folder}/{GROUP_NAMES[key]}.tsv" for key in (*_TABLES, *_TESTS)
     }
     for name, keys in (("table_sidecars", _TABLES), ("test_sidecars", _TESTS)):
-        places[name] = [f"group/{GROUP_NAMES[key]}.json" for key in keys]
+        places[name] = [f"{folder}/{GROUP_NAMES[key]}.json" for key in keys]
     for kind in ("svg", "png"):
-        places[kind] = f"group/{GROUP_NAMES['figure']}.{kind}"
-    return places | {"page": "group.html"}
+        places[kind] = f"{folder}/{GROUP_NAMES['figure']}.{kind}"
+    return places | {"page": f"{folder}.html"}
 
 
 def init_group_wf(
@@ -46,7 +47,7 @@ def init_group_wf(
     """
     sources = find_group_sources(Path(out_dir).absolute(), Path(bids_dir).absolute(), design.pvc)
     methods = [paired.METHODS, interaction.METHODS] if design.sessions else []
-    targets = group_targets()
+    targets = group_targets(design.pvc)
 
     gather = pe.Node(GatherGroup(design=design), name="gather", mem_gb=0.3)
     gather.inputs.kinpar_files = [str(path) for path in sources.kinpar_files]

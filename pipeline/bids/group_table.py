@@ -37,7 +37,20 @@ GROUP_NAMES = {
     "uptake_interaction": "group_desc-uptakeinteraction_stats",
     "figure": "group_desc-BPND_figure",
 }
-"""What the group level writes, without extension, in the folder ``group`` of the output."""
+"""What the group level writes, without extension, in the folder of the output that `group_place`
+names."""
+
+
+def group_place(pvc: str) -> str:
+    """Folder of the group's results, and name of its page; one for each correction.
+
+    Examples
+    --------
+    >>> group_place(""), group_place("GTM")
+    ('group', 'group_pvc-GTM')
+    """
+    return f"group_pvc-{pvc}" if pvc else "group"
+
 
 _ENTITY_COLUMNS = {
     "sub": "participant_id",

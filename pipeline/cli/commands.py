@@ -16,6 +16,7 @@ from rich.table import Table
 from pipeline import __version__
 from pipeline.bids.dataset import Selection
 from pipeline.bids.derivatives import dataset_description, raw_link
+from pipeline.bids.group_table import group_place
 from pipeline.bids.preflight import (
     Plan,
     missing_group_column,
@@ -43,6 +44,7 @@ DONE, SOME_FAILED, WRONG_USE = 0, 1, 2
 _NOT_IN_BIDS_YET = """\
 *.html
 group
+group_*
 logs/
 **/*_xfm.*
 **/*_mimap.*
@@ -148,7 +150,8 @@ def _run_group(args: argparse.Namespace, settings: Settings) -> int:
         print(f"petbind: group: {failure.reason}", file=sys.stderr)
     if failures:
         return WRONG_USE
-    print(f"group page: {args.out_dir / 'group.html'}")
+    page = f"{group_place(settings.group.pvc)}.html"
+    print(f"group page: {args.out_dir / page}")
     return DONE
 
 

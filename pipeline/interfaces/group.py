@@ -35,6 +35,7 @@ from pipeline.bids.group_table import (
     GROUP_NAMES,
     GroupSources,
     gather,
+    group_place,
     read_pairs,
     source_uris,
     wide_table,
@@ -153,6 +154,7 @@ class CompareSessions(SimpleInterface):  # type: ignore[misc]
                 "uptake",
             ),
         }
+        place = group_place(self.inputs.design.pvc)
         for key, (table, *_) in made.items():
             self._results[key] = str(write_table(folder / f"{GROUP_NAMES[key]}.tsv", table))
         self._results["sidecars"] = [
@@ -160,7 +162,7 @@ class CompareSessions(SimpleInterface):  # type: ignore[misc]
                 folder,
                 key,
                 columns,
-                {**design, "Sources": [f"bids::group/{GROUP_NAMES[source]}.tsv"]},
+                {**design, "Sources": [f"bids::{place}/{GROUP_NAMES[source]}.tsv"]},
             )
             for key, (_, columns, source) in made.items()
         ]

@@ -110,10 +110,17 @@ def test_corrected_tables_are_a_setting(study, tmp_path):
     sidecar = read_json(out / "group/group_desc-BPND_table.json")
     assert sidecar["PartialVolumeCorrection"] == "none"
     assert not [uri for uri in sidecar["Sources"] if "pvc-" in uri]
-    corrected = read_table(run(study, tmp_path, pvc="GTM") / "group/group_desc-BPNDwide_table.tsv")
+    run(study, tmp_path, pvc="GTM")
+    folder = out / "group_pvc-GTM"
+    corrected = read_table(folder / "group_desc-BPNDwide_table.tsv")
     np.testing.assert_allclose(corrected["ACC"], 2 * plain["ACC"])
-    assert read_json(out / "group/group_desc-BPND_table.json")["PartialVolumeCorrection"] == "GTM"
-    assert "GTM" in (out / "group.html").read_text()
+    assert read_json(folder / "group_desc-BPND_table.json")["PartialVolumeCorrection"] == "GTM"
+    tests = read_json(folder / "group_desc-pairedttest_stats.json")
+    assert tests["Sources"] == ["bids::group_pvc-GTM/group_desc-BPNDpairs_table.tsv"]
+    assert "GTM" in (out / "group_pvc-GTM.html").read_text()
+    # what was there without a correction is as it was
+    again = read_table(out / "group/group_desc-BPNDwide_table.tsv")
+    np.testing.assert_array_equal(again["ACC"], plain["ACC"])
 
 
 def test_a_session_that_changed_is_read_again(study, tmp_path):
