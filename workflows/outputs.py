@@ -262,7 +262,8 @@ _CONFOUND_COLUMNS: dict[str, Any] = {
     },
     "framewise_displacement": {
         "Units": "mm",
-        "Description": "Mean shift of the points of the head against the frame before",
+        "Description": "Mean shift of the points of the head against the frame before; n/a where "
+        "one of the two poses is guessed",
     },
     "displacement": {
         "Units": "mm",
@@ -285,6 +286,7 @@ _CONFOUND_COLUMNS: dict[str, Any] = {
             "estimated": "From the counts of the group",
             "interpolated": "From the groups before and after",
             "copied": "From the group next in time",
+            "guessed": "From the other side of a break: nothing shows where the head was",
             "none": "Motion was not looked for",
         },
     },

@@ -76,10 +76,14 @@ class HeadMotion:
         return np.array([source is Source.ESTIMATED for source in self.source])
 
     def framewise_displacement_mm(self) -> FloatArray:
-        """Mean shift of the head against the frame before, (F,), mm; 0 for the first."""
+        """Mean shift of the head against the frame before, (F,), mm; 0 for the first.
+
+        NaN from or to a frame whose pose is guessed: nobody knows.
+        """
         xfms = self.frame2petref_xfms
         steps = [displacement_mm(a, b, self.head_points_mm).mean() for a, b in pairwise(xfms)]
-        return np.array([0.0, *steps])
+        guessed = np.array([source is Source.GUESSED for source in self.source])
+        return np.where(np.append(False, guessed[1:] != guessed[:-1]), np.nan, [0.0, *steps])
 
     def displacement_mm(self) -> FloatArray:
         """Mean shift of the head against the reference, (F,), mm."""

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import nibabel as nib
 import numpy as np
+from nitransforms.io import TransformFileError
 from nitransforms.io.fsl import FSLLinearTransform
 from nitransforms.io.lta import FSLinearTransform
 from scipy.io import loadmat
@@ -37,15 +38,13 @@ def read_fsl_transform(path: str | Path, moving: Volume, reference: Volume) -> F
     DataError
         If the file is missing, is no such matrix, or cannot be inverted.
     """
+    text = _text(path)
     try:
-        transform = FSLLinearTransform.from_string(_text(path))
-        matrix = np.asarray(transform.structarr["parameters"], float)
-        _require_affine(path, matrix)
-        reference2moving = transform.to_ras(moving=_image(moving), reference=_image(reference))
-    except DataError:
-        raise
-    except Exception as error:  # nitransforms raises what its parser meets
+        transform = FSLLinearTransform.from_string(text)
+    except _UNREADABLE as error:
         raise DataError(f"{path}: not a matrix of FLIRT (four rows of four numbers)") from error
+    _require_affine(path, np.asarray(transform.structarr["parameters"], float))
+    reference2moving = transform.to_ras(moving=_image(moving), reference=_image(reference))
     return np.asarray(np.linalg.inv(reference2moving))
 
 
@@ -59,26 +58,25 @@ def read_lta_transform(path: str | Path) -> FloatArray:
     DataError
         If the file is missing, is no LTA of one transform, or cannot be inverted.
     """
+    # nitransforms stumbles over names with spaces, and nobody needs them
+    text = re.sub(r"(?m)^filename\s*=.*$", "filename = unnamed", _text(path))
     try:
-        # nitransforms stumbles over names with spaces, and nobody needs them
-        text = re.sub(r"(?m)^filename\s*=.*$", "filename = unnamed", _text(path))
         transform = FSLinearTransform.from_string(text)
-        kind = int(transform.structarr["type"])
-        grids = [bool(transform.structarr[end]["valid"]) for end in ("src", "dst")]
-        if kind not in _LTA_KINDS or (kind == 0 and not all(grids)):
-            raise DataError(
-                f"{path}: an LTA of type {kind} without the grids it needs; write one with"
-                " mri_concatenate_lta or lta_convert (type 1, RAS to RAS)"
-            )
-        _require_affine(path, np.asarray(transform.structarr["m_L"], float))
-        destination2source = transform.to_ras()
-    except DataError:
-        raise
-    except Exception as error:  # nitransforms raises what its parser meets
+    except _UNREADABLE as error:
         raise DataError(f"{path}: not an LTA with one transform") from error
-    return np.asarray(np.linalg.inv(destination2source))
+    kind = int(transform.structarr["type"])
+    grids = [bool(transform.structarr[end]["valid"]) for end in ("src", "dst")]
+    if kind not in _LTA_KINDS or (kind == 0 and not all(grids)):
+        raise DataError(
+            f"{path}: an LTA of type {kind} without the grids it needs; write one with"
+            " mri_concatenate_lta or lta_convert (type 1, RAS to RAS)"
+        )
+    _require_affine(path, np.asarray(transform.structarr["m_L"], float))
+    return np.asarray(np.linalg.inv(transform.to_ras()))
 
 
+_UNREADABLE = (TransformFileError, AssertionError, IndexError, KeyError, TypeError, ValueError)
+"""What the parsers of nitransforms raise where a text is not what they expect."""
 _LTA_KINDS = (0, 1)
 """Voxels to voxels, points to points."""
 

@@ -201,6 +201,8 @@ def test_a_stretch_without_a_pose_is_told_to_be_guessed(before: int, guessed: ra
         frames[before] = frames[before].with_data(_noise_only(frames[before].data))
     motion = estimate_motion(frames.__getitem__, _with_break(before), 0.0, MotionSearch())
     assert [i for i, s in enumerate(motion.source) if s is Source.GUESSED] == list(guessed)
+    # how far the head went over the break is not zero but unknown
+    assert np.flatnonzero(np.isnan(motion.framewise_displacement_mm())).tolist() == [before]
 
 
 def test_a_group_whose_frames_cannot_be_placed_alone_stays_whole_beside_a_jump() -> None:
