@@ -10,7 +10,8 @@ from typing import Any
 from nipype.pipeline import engine as pe
 
 from pipeline.bids.preflight import given_labels
-from pipeline.config.schema import GivenParcellation, ParcellationOptions, Settings
+from pipeline.config.parcellation import GivenParcellation, ParcellationOptions
+from pipeline.config.schema import Settings
 from pipeline.interfaces.outputs import SaveDerivatives
 from workflows._graph import io_node, port_names
 from workflows.anatomy import init_anatomy_wf

@@ -9,7 +9,8 @@ from nipype.interfaces import utility as niu
 from nipype.pipeline import engine as pe
 
 from pipeline.bids.model_sidecars import MODEL_METHODS, weights_methods
-from pipeline.config.schema import Kinetics, Resources, Settings
+from pipeline.config.kinetics import Kinetics
+from pipeline.config.schema import Resources, Settings
 from pipeline.interfaces.kinetics import AverageMaps, FitRegions, FitVoxels, MapsToMni
 from pipeline.kinetics.contract import in_table_order, is_image_model
 from workflows._graph import io_node, same

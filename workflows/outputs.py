@@ -17,13 +17,10 @@ from pipeline.bids.model_sidecars import (
 )
 from pipeline.bids.scan import ScanInputs
 from pipeline.bids.sidecar import frame_metadata
-from pipeline.config.schema import (
-    Ellipsoid,
-    GivenParcellation,
-    MniImage,
-    NoPartialVolume,
-    Settings,
-)
+from pipeline.config.parcellation import GivenParcellation
+from pipeline.config.partial_volume import NoPartialVolume
+from pipeline.config.regions import Ellipsoid, MniImage
+from pipeline.config.schema import Settings
 from pipeline.core.errors import DataError
 from pipeline.core.labels import LABEL_NAMES
 from pipeline.kinetics.contract import curve_models, in_table_order, map_symbols

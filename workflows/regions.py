@@ -7,7 +7,8 @@ from typing import Any
 
 from nipype.pipeline import engine as pe
 
-from pipeline.config.schema import Ellipsoid, MniImage, Regions, Resources
+from pipeline.config.regions import Ellipsoid, MniImage, Regions
+from pipeline.config.schema import Resources
 from pipeline.core.labels import LABEL_NAMES, side_of
 from pipeline.imaging.mni_regions import MniMask, MniRegion, MniShape
 from pipeline.imaging.regions import RegionSpec

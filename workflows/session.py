@@ -9,7 +9,8 @@ from nipype.pipeline import engine as pe
 from pipeline.bids.findings import Finding
 from pipeline.bids.preflight import given_transform
 from pipeline.bids.scan import ScanInputs
-from pipeline.config.schema import CoregistrationOptions, Settings
+from pipeline.config.coregistration import CoregistrationOptions
+from pipeline.config.schema import Settings
 from pipeline.interfaces.outputs import SaveDerivatives
 from pipeline.interfaces.reports import SessionPage
 from pipeline.kinetics.contract import in_table_order

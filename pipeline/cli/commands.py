@@ -28,7 +28,10 @@ from pipeline.bids.preflight import (
 )
 from pipeline.bids.runs import FrameChoice
 from pipeline.config.load import load_settings
-from pipeline.config.schema import EmbeddedMotion, GivenParcellation, MniImage, Settings
+from pipeline.config.motion import EmbeddedMotion
+from pipeline.config.parcellation import GivenParcellation
+from pipeline.config.regions import MniImage
+from pipeline.config.schema import Settings
 from pipeline.core.errors import ConfigError, DataError
 from pipeline.imaging.mni_regions import LabelledBody
 from pipeline.io.deepbet import deepbet_is_installed

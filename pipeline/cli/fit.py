@@ -18,8 +18,8 @@ from pipeline import __version__
 from pipeline.bids.derivatives import MODEL_LABELS
 from pipeline.bids.model_sidecars import model_metadata, parameter_columns
 from pipeline.bids.units import activity_factor, concentration_factor
+from pipeline.config.kinetics import Kinetics
 from pipeline.config.load import load_kinetics
-from pipeline.config.schema import Kinetics
 from pipeline.core.decay import HALF_LIFE_S, decay_constant_per_s
 from pipeline.core.errors import ConfigError, DataError
 from pipeline.core.volume import FloatArray

@@ -31,8 +31,8 @@ from pipeline.bids.tac_derivatives import (
     read_run_curves,
 )
 from pipeline.cli.fit import DONE, SOME_FAILED, fit_options, fit_table, require_free
+from pipeline.config.kinetics import Kinetics
 from pipeline.config.load import load_settings
-from pipeline.config.schema import Kinetics
 from pipeline.core.errors import ConfigError, DataError, PetbindError
 from pipeline.io.tables import read_json, write_json, write_table
 

@@ -13,7 +13,9 @@ from typing import Any, cast
 
 from pydantic import BaseModel, ValidationError
 
-from pipeline.config.schema import Ellipsoid, Kinetics, MniImage, Regions, Settings
+from pipeline.config.kinetics import Kinetics
+from pipeline.config.regions import Ellipsoid, MniImage, Regions
+from pipeline.config.schema import Settings
 from pipeline.core.errors import ConfigError
 from pipeline.imaging.reference import TrimByDistance, TrimByPlanes
 from pipeline.kinetics import MODELS

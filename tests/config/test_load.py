@@ -6,7 +6,8 @@ import pytest
 from pydantic import ValidationError
 
 from pipeline.config.load import find_study, load_settings, studies
-from pipeline.config.schema import EmbeddedMotion, NoMotion, Regions
+from pipeline.config.motion import EmbeddedMotion, NoMotion
+from pipeline.config.regions import Regions
 from pipeline.core.errors import ConfigError
 from pipeline.kinetics import Logan, Mrtm1
 

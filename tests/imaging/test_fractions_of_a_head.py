@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from pipeline.config.schema import DEFAULT_REGIONS, Regions
+from pipeline.config.regions import DEFAULT_REGIONS, Regions
 from pipeline.core.labels import LABEL_NAMES
 from pipeline.core.transforms import rigid_matrix
 from pipeline.core.volume import Volume

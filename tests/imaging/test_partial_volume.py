@@ -6,7 +6,7 @@ from scipy import ndimage
 from scipy.spatial import cKDTree
 
 from moving_heads import template
-from pipeline.config.schema import DEFAULT_REGIONS
+from pipeline.config.regions import DEFAULT_REGIONS
 from pipeline.core.timing import FrameTiming
 from pipeline.core.volume import Volume
 from pipeline.imaging.areas import Head, Scanner, Tagged, areas_of, cut_into_areas

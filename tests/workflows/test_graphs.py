@@ -16,8 +16,10 @@ import workflows
 from graph import dangling_ports
 from pipeline.bids.preflight import Plan
 from pipeline.bids.scan import ScanInputs
+from pipeline.config.anatomy import EmbeddedAnatomy
 from pipeline.config.load import load_settings
-from pipeline.config.schema import EmbeddedAnatomy, GivenParcellation, Resources, Settings
+from pipeline.config.parcellation import GivenParcellation
+from pipeline.config.schema import Resources, Settings
 from workflows._graph import port_names
 from workflows.anatomical import AnatomicalOutputs, Folders, init_anatomical_wf
 from workflows.cohort import init_cohort_wf

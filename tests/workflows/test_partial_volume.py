@@ -13,7 +13,8 @@ from nipype.interfaces.petpvc import PETPVC
 from pipeline.bids.scan import ScanInputs
 from pipeline.cli.main import main
 from pipeline.config.load import load_settings
-from pipeline.config.schema import PetpvcPartialVolume, Resources
+from pipeline.config.partial_volume import PetpvcPartialVolume
+from pipeline.config.schema import Resources
 from pipeline.core.errors import ConfigError
 from pipeline.imaging.regions import RegionWeights
 from pipeline.interfaces.partial_volume import AverageFrames, SplitFrames

@@ -1,6 +1,6 @@
 """Which regions the settings ask for."""
 
-from pipeline.config.schema import Ellipsoid, MniImage, Regions
+from pipeline.config.regions import Ellipsoid, MniImage, Regions
 from workflows.regions import region_spec
 
 FEW = {"HIP": (17, 53), "STEM": (16,)}

@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from types import ModuleType
 from typing import Any
 
-from pipeline.config.schema import EmbeddedAnatomy, Resources
+from pipeline.config.anatomy import EmbeddedAnatomy
+from pipeline.config.schema import Resources
 from workflows.anatomy import embedded
 
 MODULES: Mapping[str, ModuleType] = {"embedded": embedded}

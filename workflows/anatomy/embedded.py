@@ -6,7 +6,8 @@ from typing import Any
 
 from nipype.pipeline import engine as pe
 
-from pipeline.config.schema import EmbeddedAnatomy, Resources
+from pipeline.config.anatomy import EmbeddedAnatomy
+from pipeline.config.schema import Resources
 from pipeline.interfaces.anatomy import AlignAcpc, ClassifyTissues, FindBrain, Normalise
 from workflows._atlas import atlas_node
 from workflows._graph import SharedNode, io_node

@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from types import ModuleType
 from typing import Any
 
-from pipeline.config.schema import CoregistrationOptions, Resources
+from pipeline.config.coregistration import CoregistrationOptions
+from pipeline.config.schema import Resources
 from workflows.coregistration import embedded, none
 
 MODULES: Mapping[str, ModuleType] = {"embedded": embedded, "none": none}

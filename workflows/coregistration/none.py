@@ -6,7 +6,8 @@ from typing import Any
 
 from nipype.pipeline import engine as pe
 
-from pipeline.config.schema import NoCoregistration, Resources
+from pipeline.config.coregistration import NoCoregistration
+from pipeline.config.schema import Resources
 from pipeline.interfaces.coregistration import KeepPlace
 from workflows._graph import io_node, port_names, same
 from workflows.coregistration.contract import CoregistrationInputs, CoregistrationOutputs

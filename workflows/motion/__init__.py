@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from types import ModuleType
 from typing import Any
 
-from pipeline.config.schema import MotionOptions, Resources
+from pipeline.config.motion import MotionOptions
+from pipeline.config.schema import Resources
 from workflows.motion import embedded, none
 
 MODULES: Mapping[str, ModuleType] = {"embedded": embedded, "none": none}

@@ -6,7 +6,8 @@ from typing import Any
 
 from nipype.pipeline import engine as pe
 
-from pipeline.config.schema import EmbeddedMotion, Resources
+from pipeline.config.motion import EmbeddedMotion
+from pipeline.config.schema import Resources
 from pipeline.imaging.frame_groups import Grouping
 from pipeline.imaging.head_motion import CorrectionRule
 from pipeline.imaging.motion import MotionSearch

@@ -6,7 +6,8 @@ from typing import Any
 
 from nipype.pipeline import engine as pe
 
-from pipeline.config.schema import NoMotion, Resources
+from pipeline.config.motion import NoMotion
+from pipeline.config.schema import Resources
 from pipeline.interfaces.motion import KeepFrames
 from workflows._graph import io_node, port_names, same
 from workflows.motion.contract import MotionInputs, MotionOutputs

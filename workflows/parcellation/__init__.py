@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from types import ModuleType
 from typing import Any
 
-from pipeline.config.schema import ParcellationOptions, Resources
+from pipeline.config.parcellation import ParcellationOptions
+from pipeline.config.schema import Resources
 from workflows.parcellation import embedded, given
 
 MODULES: Mapping[str, ModuleType] = {"embedded": embedded, "given": given}

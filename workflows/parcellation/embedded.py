@@ -6,7 +6,8 @@ from typing import Any
 
 from nipype.pipeline import engine as pe
 
-from pipeline.config.schema import EmbeddedParcellation, Resources
+from pipeline.config.parcellation import EmbeddedParcellation
+from pipeline.config.schema import Resources
 from pipeline.interfaces.anatomy import LabelBrain
 from workflows._atlas import atlas_node
 from workflows._graph import SharedNode, io_node, port_names

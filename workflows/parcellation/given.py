@@ -6,7 +6,8 @@ from typing import Any
 
 from nipype.pipeline import engine as pe
 
-from pipeline.config.schema import GivenParcellation, Resources
+from pipeline.config.parcellation import GivenParcellation
+from pipeline.config.schema import Resources
 from pipeline.interfaces.anatomy import TakeLabels
 from workflows._graph import SharedNode, io_node
 from workflows.parcellation.contract import ParcellationInputs, ParcellationOutputs

@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from types import ModuleType
 from typing import Any
 
-from pipeline.config.schema import PartialVolumeOptions, Resources
+from pipeline.config.partial_volume import PartialVolumeOptions
+from pipeline.config.schema import Resources
 from workflows.partial_volume import embedded, none, petpvc
 
 MODULES: Mapping[str, ModuleType] = {"embedded": embedded, "none": none, "petpvc": petpvc}

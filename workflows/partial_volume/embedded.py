@@ -6,7 +6,8 @@ from typing import Any
 
 from nipype.pipeline import engine as pe
 
-from pipeline.config.schema import EmbeddedPartialVolume, Resources
+from pipeline.config.partial_volume import EmbeddedPartialVolume
+from pipeline.config.schema import Resources
 from pipeline.interfaces.partial_volume import CorrectCurves
 from workflows._graph import io_node, port_names, same
 from workflows.partial_volume.contract import PartialVolumeInputs, PartialVolumeOutputs

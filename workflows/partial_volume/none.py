@@ -6,7 +6,8 @@ from typing import Any
 
 from nipype.pipeline import engine as pe
 
-from pipeline.config.schema import NoPartialVolume, Resources
+from pipeline.config.partial_volume import NoPartialVolume
+from pipeline.config.schema import Resources
 from workflows._graph import io_node, same
 from workflows.partial_volume.contract import PartialVolumeInputs, PartialVolumeOutputs
 

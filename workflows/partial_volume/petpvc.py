@@ -7,7 +7,8 @@ from typing import Any
 from nipype.interfaces.petpvc import PETPVC
 from nipype.pipeline import engine as pe
 
-from pipeline.config.schema import PetpvcPartialVolume, Resources
+from pipeline.config.partial_volume import PetpvcPartialVolume
+from pipeline.config.schema import Resources
 from pipeline.interfaces.partial_volume import AverageFrames, MarkAreas, SplitFrames
 from workflows._graph import io_node, port_names, same
 from workflows.partial_volume.contract import PartialVolumeInputs, PartialVolumeOutputs

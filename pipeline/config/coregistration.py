@@ -1,0 +1,67 @@
+"""Settings of PET-MR coregistration, a class per backend."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field, field_validator
+
+from pipeline.config.section import Section, check_pattern
+
+
+class EmbeddedCoregistration(Section):
+    """Rigid alignment of PET and T1w by mutual information."""
+
+    backend: Literal["embedded"] = "embedded"
+    smoothing_fwhm_mm: float = Field(default=4, ge=0, le=20)
+    """Gaussian smoothing of the T1w for the estimation only, FWHM."""
+    least_score: float = Field(default=0.5, ge=0, le=1)
+    """A session whose tissues explain less of its PET (0 to 1) is flagged; 0.84 to 0.91 is usual,
+    noise and half a head stay below 0.5."""
+    init: str = "header"
+    """Where the search starts: `header` (where the headers put the images, their centres of mass
+    together, and small turns about these), `identity` (they arrive aligned: no other start), or
+    the only start in a file: a transform `from-petref_to-T1w` of ITK, or an `.lta` of
+    FreeSurfer from the PET to the T1w, with `{subject}` and `{session}` of the PET."""
+
+    @field_validator("init")
+    @classmethod
+    def _known_start(cls, value: str) -> str:
+        if value not in ("header", "identity"):
+            check_pattern(value, "must be 'header', 'identity' or a file with {subject}")
+        return value
+
+    @property
+    def init_file(self) -> str | None:
+        """Pattern of the given transforms, or None."""
+        return None if self.init in ("header", "identity") else self.init
+
+
+class NoCoregistration(Section):
+    """PET and T1w lie as told: nothing is searched, and the alignment is only measured."""
+
+    backend: Literal["none"] = "none"
+    least_score: float = Field(default=0.5, ge=0, le=1)
+    """A session whose tissues explain less of its PET (0 to 1) is flagged; 0.84 to 0.91 is usual,
+    noise and half a head stay below 0.5."""
+    init: str = "identity"
+    """How they lie: `identity` (they share one world) or a file: a transform
+    `from-petref_to-T1w` of ITK, or an `.lta` of FreeSurfer from the PET to the T1w, with
+    `{subject}` and `{session}` of the PET."""
+
+    @field_validator("init")
+    @classmethod
+    def _known_place(cls, value: str) -> str:
+        if value != "identity":
+            check_pattern(value, "must be 'identity' or a file with {subject}")
+        return value
+
+    @property
+    def init_file(self) -> str | None:
+        """Pattern of the given transforms, or None."""
+        return None if self.init == "identity" else self.init
+
+
+CoregistrationOptions = Annotated[
+    EmbeddedCoregistration | NoCoregistration, Field(discriminator="backend")
+]
