@@ -8,13 +8,12 @@ from pydantic import Field, field_validator, model_validator
 
 from pipeline.config.section import Section, check_sessions
 from pipeline.imaging.frame_groups import ReferenceFrames
-from pipeline.imaging.head_motion import CorrectionMode
+from pipeline.imaging.head_motion import CorrectionMode, CorrectionRule
 
 
-class EmbeddedMotion(Section):
-    """Rigid alignment of frames, in groups of enough counts, to the mean of the scan."""
+class _CorrectedMotion(Section):
+    """What every backend asks that looks for the head."""
 
-    backend: Literal["embedded"] = "embedded"
     mode: CorrectionMode = "always"
     """Which sessions are corrected: `always` all; `auto` those with excessive movement; `listed`
     those of `sessions`; `never` none. Motion is estimated, shown and judged in any case."""
@@ -28,21 +27,6 @@ class EmbeddedMotion(Section):
     first_frame_s: float = Field(default=120, ge=0)
     """Frames whose middle comes earlier show tracer in too few places to be aligned: they take
     the transform of the first group that is; seconds after injection."""
-    group_counts: float = Field(default=5e8, ge=0)
-    """Neighbouring frames are aligned as one until they hold so many decays in the head; 0 aligns
-    every frame alone."""
-    longest_group_s: float = Field(default=120, gt=0)
-    """Several frames are not aligned as one if they last longer together."""
-    minimum_counts: float = Field(default=5e7, ge=0)
-    """A group with fewer decays in the head gets a transform between those of its neighbours."""
-    largest_error_mm: float = Field(default=1, gt=0)
-    """So does a group whose estimate has a larger standard error, as a mean over the head."""
-    reference: ReferenceFrames = "all"
-    """Groups that make the mean all are aligned to, each by its counts: `all`; `late`, the second
-    half of the scan; `counts`, those of the most counts that hold half of all."""
-    smoothing_fwhm_mm: float = Field(default=2, ge=0, le=20)
-    """Smoothing for the estimation only, FWHM. It includes the averaging to voxels of 4 mm that
-    comes before, 2.7 mm for voxels of 2 mm: a smaller number adds nothing there."""
     within_frame_mm: float = Field(default=1.5, gt=0)
     """Movement within a frame, which cannot be corrected, is told of from this size on."""
 
@@ -58,6 +42,47 @@ class EmbeddedMotion(Section):
             raise ValueError("mode 'listed' and a list of sessions belong together")
         return self
 
+    @property
+    def rule(self) -> CorrectionRule:
+        """Which sessions are corrected, as nodes take it."""
+        return CorrectionRule(
+            mode=self.mode,
+            median_mm=self.auto_median_mm,
+            jump_mm=self.auto_jump_mm,
+            sessions=self.sessions,
+        )
+
+
+class EmbeddedMotion(_CorrectedMotion):
+    """Rigid alignment of frames, in groups of enough counts, to the mean of the scan."""
+
+    backend: Literal["embedded"] = "embedded"
+    group_counts: float = Field(default=5e8, ge=0)
+    """Neighbouring frames are aligned as one until they hold so many decays in the head; 0 aligns
+    every frame alone."""
+    longest_group_s: float = Field(default=120, gt=0)
+    """Several frames are not aligned as one if they last longer together."""
+    minimum_counts: float = Field(default=5e7, ge=0)
+    """A group with fewer decays in the head gets a transform between those of its neighbours."""
+    largest_error_mm: float = Field(default=1, gt=0)
+    """So does a group whose estimate has a larger standard error, as a mean over the head."""
+    reference: ReferenceFrames = "all"
+    """Groups that make the mean all are aligned to, each by its counts: `all`; `late`, the second
+    half of the scan; `counts`, those of the most counts that hold half of all."""
+    smoothing_fwhm_mm: float = Field(default=2, ge=0, le=20)
+    """Smoothing for the estimation only, FWHM. It includes the averaging to voxels of 4 mm that
+    comes before, 2.7 mm for voxels of 2 mm: a smaller number adds nothing there."""
+
+
+class SpmMotion(_CorrectedMotion):
+    """Realign of SPM12: every frame by itself, by least squares, to the mean of the frames."""
+
+    backend: Literal["spm"] = "spm"
+    fwhm_mm: float = Field(default=7, ge=0, le=20)
+    """Smoothing for the estimation only, FWHM; 7 mm is what SPM advises for PET."""
+    separation_mm: float = Field(default=4, gt=0, le=20)
+    """Distance of the points that are compared."""
+
 
 class NoMotion(Section):
     """Frames are taken as they are, and motion is not looked for."""
@@ -65,4 +90,4 @@ class NoMotion(Section):
     backend: Literal["none"] = "none"
 
 
-MotionOptions = Annotated[EmbeddedMotion | NoMotion, Field(discriminator="backend")]
+MotionOptions = Annotated[EmbeddedMotion | SpmMotion | NoMotion, Field(discriminator="backend")]

@@ -37,8 +37,21 @@ class Group(Section):
     the label of a correction in their names, such as `GTM`."""
 
 
+class SpmProgram(Section):
+    """How SPM12 is started, for backends named `spm`."""
+
+    command: str = ""
+    """MATLAB (`matlab`), GNU Octave (`octave`), or the standalone with its runtime
+    (`/opt/spm12/run_spm12.sh /opt/mcr/v97 script`); by default what `$SPMMCRCMD` or `$MATLABCMD`
+    says, else `matlab`."""
+    folder: str = ""
+    """Where SPM12 lies; by default what `$SPM_PATH` says. The standalone needs none."""
+    standalone: bool = False
+    """Whether `command` is the standalone; so it is too where `$FORCE_SPMMCR` is set."""
+
+
 class Resources(Section):
-    """What a run may take of the machine."""
+    """What a run may take of the machine, and where it finds other programs."""
 
     n_procs: int = Field(default=1, ge=1)
     """Processes at the same time."""
@@ -47,6 +60,7 @@ class Resources(Section):
     omp_nthreads: int = Field(default=1, ge=1)
     """Threads that deepbet's network may use; all else takes one, whatever is said here or in the
     environment, so that results do not depend on it."""
+    spm: SpmProgram = SpmProgram()
 
 
 class Settings(Section):

@@ -12,6 +12,7 @@ import numpy as np
 
 from pipeline.core.transforms import displacement_mm, rigid_parameters
 from pipeline.core.volume import BoolArray, FloatArray, IntArray
+from pipeline.imaging.groupwise import recentred
 
 CorrectionMode = Literal["always", "auto", "never", "listed"]
 
@@ -68,6 +69,45 @@ class HeadMotion:
             np.full((frames, 6), np.nan),
             np.full(frames, np.nan),
             np.full(frames, np.nan),
+        )
+
+    @classmethod
+    def placed_alone(
+        cls,
+        frame2petref_xfms: FloatArray,
+        first: int,
+        duration_s: FloatArray,
+        head_points_mm: FloatArray,
+    ) -> HeadMotion:
+        """Frames that another program placed one by one; nobody knows its errors.
+
+        Parameters
+        ----------
+        frame2petref_xfms : (P, 4, 4) array
+            Of the frames from number `first` on; those before take the first of them.
+        first : int
+            The first frame that was placed.
+        duration_s : (F,) array
+            Of all frames. The reference is put to the mean pose over the time that was placed, so
+            that correction moves the frames as little as it can.
+        head_points_mm : (N, 3) array
+            World points inside the head.
+        """
+        frames, centre_mm = len(duration_s), head_points_mm.mean(axis=0)
+        placed = np.linalg.inv(
+            recentred(np.linalg.inv(frame2petref_xfms), duration_s[first:], centre_mm)
+        )
+        number = np.maximum(np.arange(frames), first)
+        unknown = np.full(frames, np.nan)
+        return cls(
+            placed[number - first],
+            head_points_mm,
+            number,
+            (Source.COPIED,) * first + (Source.ESTIMATED,) * (frames - first),
+            unknown,
+            np.full((frames, 6), np.nan),
+            unknown,
+            unknown,
         )
 
     @property
@@ -129,8 +169,11 @@ class HeadMotion:
         return within
 
     def moved_within(self, limit_mm: float) -> BoolArray:
-        """Frames, (F,), within which the head moved by `limit_mm` or more, and certainly so."""
-        return np.asarray(self.within_frames_mm() > np.maximum(limit_mm, _CERTAIN * self.error_mm))
+        """Frames, (F,), within which the head moved by `limit_mm` or more, and certainly so.
+
+        Where nobody knows the errors, the limit alone decides.
+        """
+        return np.asarray(self.within_frames_mm() > np.fmax(limit_mm, _CERTAIN * self.error_mm))
 
     def residual_rises(self) -> BoolArray:
         """Frames, (F,), that fit the mean worse than their neighbours and their counts explain.

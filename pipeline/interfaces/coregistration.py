@@ -34,7 +34,9 @@ from pipeline.io.tool_transforms import read_lta_transform
 from pipeline.io.transforms import read_itk_transform, write_itk_transform
 
 
-class _PlaceInputSpec(BaseInterfaceInputSpec):  # type: ignore[misc]
+class OnHeadInputSpec(BaseInterfaceInputSpec):  # type: ignore[misc]
+    """PET, and what is known of the head on the MR side."""
+
     petref = File(exists=True, mandatory=True, desc="mean PET")
     pet_preproc = File(exists=True, mandatory=True, desc="frames in the space of petref")
     scan = traits.Instance(ScanInputs, mandatory=True, desc="frame timing")
@@ -44,6 +46,9 @@ class _PlaceInputSpec(BaseInterfaceInputSpec):  # type: ignore[misc]
     wm_probseg = File(exists=True, mandatory=True, desc="share of white matter, T1w space")
     csf_probseg = File(exists=True, mandatory=True, desc="share of fluid, T1w space")
     least_score = traits.Float(LEAST_SCORE, usedefault=True, desc="below it the run is flagged")
+
+
+class _PlaceInputSpec(OnHeadInputSpec):
     # graphs are built without a look at the files that settings name; the survey has had one
     init_xfm = File(desc="ITK transform from-petref_to-T1w to take, or to start from")
 
@@ -53,7 +58,9 @@ class _CoregisterInputSpec(_PlaceInputSpec):
     aligned = traits.Bool(False, usedefault=True, desc="start from the identity alone")
 
 
-class _TransformOutputSpec(TraitedSpec):  # type: ignore[misc]
+class TransformOutputSpec(TraitedSpec):  # type: ignore[misc]
+    """Where the PET lies, and what speaks for it."""
+
     petref2t1w_xfm = File(exists=True, desc="ITK transform from-petref_to-T1w")
     quality = File(exists=True, desc="scores, JSON")
 
@@ -61,7 +68,7 @@ class _TransformOutputSpec(TraitedSpec):  # type: ignore[misc]
 class Coregister(SimpleInterface):  # type: ignore[misc]
     """Rigid PET-MR alignment by mutual information, judged by tissue contrast."""
 
-    input_spec, output_spec = _CoregisterInputSpec, _TransformOutputSpec
+    input_spec, output_spec = _CoregisterInputSpec, TransformOutputSpec
 
     def _run_interface(self, runtime: Any) -> Any:
         start = _given_transform(self.inputs)
@@ -80,17 +87,22 @@ class Coregister(SimpleInterface):  # type: ignore[misc]
 class KeepPlace(SimpleInterface):  # type: ignore[misc]
     """A transform that was given, or the identity, measured but not changed."""
 
-    input_spec, output_spec = _PlaceInputSpec, _TransformOutputSpec
+    input_spec, output_spec = _PlaceInputSpec, TransformOutputSpec
 
     def _run_interface(self, runtime: Any) -> Any:
         given = _given_transform(self.inputs)
         place = np.eye(4) if given is None else given
-        try:
-            found = judge_place(_references(self.inputs), _head(self.inputs), place)
-        except ValueError as error:
-            raise DataError(f"coregistration of PET and T1w: {error}") from error
-        self._results.update(_write(Path(runtime.cwd), found, self.inputs.least_score))
+        self._results.update(judged(Path(runtime.cwd), place, self.inputs))
         return runtime
+
+
+def judged(folder: Path, petref2t1w_xfm: FloatArray, inputs: Any) -> dict[str, str]:
+    """Outputs of a place (4, 4) that was found elsewhere, measured as one of our own."""
+    try:
+        found = judge_place(_references(inputs), _head(inputs), petref2t1w_xfm)
+    except ValueError as error:
+        raise DataError(f"coregistration of PET and T1w: {error}") from error
+    return _write(folder, found, inputs.least_score)
 
 
 def _given_transform(inputs: Any) -> FloatArray | None:

@@ -33,20 +33,29 @@ from pipeline.io.tables import write_json, write_table
 from pipeline.io.transforms import write_itk_transforms
 
 
-class _FramesInputSpec(BaseInterfaceInputSpec):  # type: ignore[misc]
+class FramesInputSpec(BaseInterfaceInputSpec):  # type: ignore[misc]
+    """A scan as it lies in the data set."""
+
     pet = InputMultiObject(File(exists=True), mandatory=True, desc="dynamic PET, or its runs")
     scan = traits.Instance(ScanInputs, mandatory=True, desc="frame timing and scale")
     drop_empty = traits.Bool(False, usedefault=True, desc="leave out frames without counts")
     save_frames = traits.Bool(True, usedefault=True, desc="write frames, or how to make them")
 
 
-class _MotionInputSpec(_FramesInputSpec):
-    search = traits.Instance(MotionSearch, mandatory=True, desc="how the head is looked for")
+class CorrectionInputSpec(FramesInputSpec):
+    """What it takes to correct a scan whose motion is known."""
+
     rule = traits.Instance(CorrectionRule, mandatory=True, desc="which sessions are corrected")
     within_frame_mm = traits.Float(mandatory=True, desc="movement within a frame to tell of")
 
 
-class _FramesOutputSpec(TraitedSpec):  # type: ignore[misc]
+class _MotionInputSpec(CorrectionInputSpec):
+    search = traits.Instance(MotionSearch, mandatory=True, desc="how the head is looked for")
+
+
+class FramesOutputSpec(TraitedSpec):  # type: ignore[misc]
+    """A scan in one space, and what is known of its motion."""
+
     scan = traits.Instance(ScanInputs, desc="the scan with the frames that are left")
     pet_preproc = File(exists=True, desc="frames in one space, Bq/mL, or how to make them")
     petref = File(exists=True, desc="their mean")
@@ -58,10 +67,10 @@ class _FramesOutputSpec(TraitedSpec):  # type: ignore[misc]
 class CorrectMotion(SimpleInterface):  # type: ignore[misc]
     """Find the head in every frame and, where the rule says so, resample each frame once."""
 
-    input_spec, output_spec = _MotionInputSpec, _FramesOutputSpec
+    input_spec, output_spec = _MotionInputSpec, FramesOutputSpec
 
     def _run_interface(self, runtime: Any) -> Any:
-        frames, scan = _frames(self.inputs)
+        frames, scan = frames_of(self.inputs)
         rule = self.inputs.rule
         lying = frames.placed()
         try:
@@ -75,35 +84,42 @@ class CorrectMotion(SimpleInterface):  # type: ignore[misc]
             if rule.mode != "never":
                 raise DataError(f"{scan.pet.name}: motion correction: {error}") from error
             motion = _still(_mean(frames.placed(), scan.timing), len(frames))
-        decision = rule.decide(scan.entities, motion)
-        xfms = motion.frame2petref_xfms if decision.corrected else None
-        folder, save = Path(runtime.cwd), self.inputs.save_frames
-        written, _ = (_write_frames if save else _describe_frames)(folder, frames, xfms, scan)
-        still = np.tile(np.eye(4), (len(frames), 1, 1))
-        quality = {
-            "MotionCorrected": decision.corrected,
-            "MotionCorrectionReason": decision.reason,
-            **_found(motion, self.inputs.within_frame_mm),
-            **_left(scan, self.inputs.scan),
-        }
-        self._results.update(
-            written,
-            scan=scan,
-            motion_xfms=str(
-                write_itk_transforms(folder / "motion.txt", still if xfms is None else xfms)
-            ),
-            **_write_motion(folder, scan.timing, motion, quality),
-        )
+        self._results.update(corrected(Path(runtime.cwd), motion, frames, scan, self.inputs))
         return runtime
+
+
+def corrected(
+    folder: Path, motion: HeadMotion, frames: RawFrames, scan: ScanInputs, inputs: Any
+) -> dict[str, Any]:
+    """Outputs of a scan whose motion is known: frames resampled once, if the rule says so."""
+    decision = inputs.rule.decide(scan.entities, motion)
+    xfms = motion.frame2petref_xfms if decision.corrected else None
+    written, _ = (_write_frames if inputs.save_frames else _describe_frames)(
+        folder, frames, xfms, scan
+    )
+    still = np.tile(np.eye(4), (len(frames), 1, 1))
+    quality = {
+        "MotionCorrected": decision.corrected,
+        "MotionCorrectionReason": decision.reason,
+        **_found(motion, inputs.within_frame_mm),
+        **_left(scan, inputs.scan),
+    }
+    xfms_file = write_itk_transforms(folder / "motion.txt", still if xfms is None else xfms)
+    return {
+        **written,
+        "scan": scan,
+        "motion_xfms": str(xfms_file),
+        **_write_motion(folder, scan.timing, motion, quality),
+    }
 
 
 class KeepFrames(SimpleInterface):  # type: ignore[misc]
     """Take the frames as they lie; only units and decay are made right."""
 
-    input_spec, output_spec = _FramesInputSpec, _FramesOutputSpec
+    input_spec, output_spec = FramesInputSpec, FramesOutputSpec
 
     def _run_interface(self, runtime: Any) -> Any:
-        frames, scan = _frames(self.inputs)
+        frames, scan = frames_of(self.inputs)
         folder, save = Path(runtime.cwd), self.inputs.save_frames
         written, petref = (_write_frames if save else _describe_frames)(folder, frames, None, scan)
         still = _still(petref, len(frames))
@@ -123,7 +139,7 @@ class KeepFrames(SimpleInterface):  # type: ignore[misc]
         return runtime
 
 
-def _frames(inputs: Any) -> tuple[RawFrames, ScanInputs]:
+def frames_of(inputs: Any) -> tuple[RawFrames, ScanInputs]:
     """Frames on disk, and the scan they make; without empty ones where these are not wanted."""
     paths, scan = tuple(Path(path) for path in inputs.pet), inputs.scan
     if inputs.drop_empty:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -150,4 +150,38 @@ def write_array(
     image.set_sform(affine, code=1)
     image.set_qform(affine, code=1)
     nib.save(image, path)
+    return Path(path)
+
+
+def read_grid(path: str | Path) -> Volume:
+    """Where an image lies: its first three axes and affine, without its values."""
+    image = open_image(path)
+    nothing = np.broadcast_to(np.uint8(0), image.shape[:3])
+    return Volume(nothing, np.asarray(image.affine, float))
+
+
+def write_series(path: str | Path, frames: Iterable[Volume], count: int) -> Path:
+    """Write frames to an uncompressed 4-D NIfTI, float32, one at a time; returns the path.
+
+    Parameters
+    ----------
+    path : path
+        Ends in ``.nii``.
+    frames : iterable of Volume
+        `count` frames on one grid.
+    count : int
+        Known beforehand, so that none is held longer than it is written.
+    """
+    header = nib.Nifti1Header()
+    header.set_data_dtype(np.float32)
+    header.set_xyzt_units("mm", "sec")
+    with Path(path).open("wb") as file:
+        for frame in frames:
+            if file.tell() == 0:
+                header.set_data_shape((*frame.shape, count))
+                header.set_sform(frame.affine, code=1)
+                header.set_qform(frame.affine, code=1)
+                header["magic"], header["vox_offset"] = b"n+1", header.single_vox_offset
+                file.write(header.binaryblock.ljust(header.single_vox_offset, b"\0"))
+            file.write(frame.data.astype("<f4", copy=False).tobytes(order="F"))
     return Path(path)

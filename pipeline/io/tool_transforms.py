@@ -8,16 +8,17 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import Literal
 
 import nibabel as nib
 import numpy as np
 from nitransforms.io import TransformFileError
 from nitransforms.io.fsl import FSLLinearTransform
 from nitransforms.io.lta import FSLinearTransform
-from scipy.io import loadmat
 
 from pipeline.core.errors import DataError
 from pipeline.core.volume import FloatArray, Volume
+from pipeline.io.images import open_image
 
 
 def read_fsl_transform(path: str | Path, moving: Volume, reference: Volume) -> FloatArray:
@@ -81,7 +82,7 @@ _LTA_KINDS = (0, 1)
 """Voxels to voxels, points to points."""
 
 
-def moved_by_header(before: FloatArray, after: FloatArray) -> FloatArray:
+def read_moved_header(path: str | Path, moving: Volume) -> FloatArray:
     """``a2b_xfm`` (4, 4) that SPM put into the header of the image it moved.
 
     Coregister and Realign resample nothing when they estimate: they write the place where the
@@ -89,50 +90,59 @@ def moved_by_header(before: FloatArray, after: FloatArray) -> FloatArray:
 
     Parameters
     ----------
-    before, after : (4, 4) array
-        Affine of the moved image, voxels from 0 to RAS+ mm, as it was and as SPM left it.
-    """
-    return np.asarray(after @ np.linalg.inv(before))
-
-
-def read_spm_headers(path: str | Path, header: FloatArray) -> FloatArray:
-    """Affines (F, 4, 4) of the frames of a 4-D image that SPM realigned, voxels from 0.
-
-    SPM leaves the header of a 4-D image alone and keeps each frame's affine in a ``.mat`` file
-    beside it, where voxels count from 1 and a frame of zeros means the header's.
-
-    Parameters
-    ----------
     path : path
-        The ``.mat`` file.
-    header : (4, 4) array
-        Affine of the image's header, voxels from 0.
+        The moved image as SPM left it.
+    moving : Volume
+        The same image as SPM got it; only its grid counts.
 
     Raises
     ------
     DataError
-        If the file is missing or holds no such affines.
+        If the image cannot be read, or its header cannot be inverted.
     """
-    if not Path(path).is_file():
-        raise DataError(f"{path}: no such file")
-    try:
-        stored = np.asarray(loadmat(str(path))["mat"], float)
-    except (KeyError, ValueError, TypeError, NotImplementedError, OSError) as error:
-        raise DataError(f"{path}: holds no affines of frames as SPM writes them") from error
-    if stored.ndim == 2:
-        stored = stored[..., np.newaxis]
-    if stored.shape[:2] != (4, 4):
-        raise DataError(f"{path}: its affines are {stored.shape}, not 4 x 4 x frames")
-    frames = np.moveaxis(stored, 2, 0) @ _FROM_ONE
-    frames[~stored.any(axis=(0, 1))] = header
-    for frame in frames:
-        _require_affine(path, frame)
-    return frames
+    after = np.asarray(open_image(path).affine, float)
+    _require_affine(path, after)
+    return np.asarray(after @ np.linalg.inv(moving.affine))
 
 
-_FROM_ONE = np.eye(4)
-_FROM_ONE[:3, 3] = 1
-"""Voxels from 0 to voxels from 1."""
+Form = Literal["spm", "fsl", "lta"]
+"""How a program tells where it moved an image: `spm`, by the header of the image; `fsl`, by a
+matrix of FLIRT; `lta`, by FreeSurfer's file of that name."""
+
+
+def read_rigid_transform(
+    form: Form, path: str | Path, moving: Volume, reference: Volume
+) -> FloatArray:
+    """``a2b_xfm`` (4, 4), RAS+ mm, by which a program put the image `moving` onto `reference`.
+
+    Parameters
+    ----------
+    form : {"spm", "fsl", "lta"}
+        What kind of file the program left.
+    path : path
+        That file.
+    moving, reference : Volume
+        The images as the program got them; only their grids count.
+
+    Raises
+    ------
+    DataError
+        If the file is missing, damaged, of another kind, or its transform stretches or mirrors.
+    """
+    if form == "spm":
+        xfm = read_moved_header(path, moving)
+    elif form == "fsl":
+        xfm = read_fsl_transform(path, moving, reference)
+    else:
+        xfm = read_lta_transform(path)
+    turn = xfm[:3, :3]
+    if not np.allclose(turn @ turn.T, np.eye(3), atol=_STRETCH) or np.linalg.det(turn) < 0:
+        raise DataError(f"{path}: not a rigid transform; the program stretched the head")
+    return xfm
+
+
+_STRETCH = 2e-3
+"""Rounding of numbers in text files stays below."""
 
 
 def _text(path: str | Path) -> str:

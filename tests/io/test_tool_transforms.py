@@ -7,16 +7,15 @@ FreeSurfer: FsTutorial/LtaFormat of its wiki; SPM: spm_get_space.m, spm_realign.
 
 import numpy as np
 import pytest
-from scipy.io import savemat
 
 from pipeline.core.errors import DataError
 from pipeline.core.transforms import apply_affine, rigid_matrix
 from pipeline.core.volume import Volume
+from pipeline.io.images import write_volume
 from pipeline.io.tool_transforms import (
-    moved_by_header,
     read_fsl_transform,
     read_lta_transform,
-    read_spm_headers,
+    read_rigid_transform,
 )
 
 PHANTOM_MM = np.array([[0.0, 0, 0], [60, 5, -10], [-20, 70, 15], [10, -30, 55], [-70, -80, -60]])
@@ -110,16 +109,22 @@ def test_lta_leads_from_its_source_to_its_destination(tmp_path, kind, a, b):
     same_points(read_lta_transform(path))
 
 
-def test_spm_moves_the_header(tmp_path):
-    before = GRIDS["oblique"].affine
-    same_points(moved_by_header(before, A2B @ before))
-    from_one = np.eye(4)
-    from_one[:3, 3] = -1
-    stored = np.stack([np.zeros((4, 4)), A2B @ before @ from_one], axis=2)
-    savemat(tmp_path / "dyn.mat", {"mat": stored})
-    frames = read_spm_headers(tmp_path / "dyn.mat", before)
-    np.testing.assert_array_equal(frames[0], before)
-    same_points(moved_by_header(before, frames[1]))
+@pytest.mark.parametrize("name", GRIDS)
+def test_spm_moves_the_header(tmp_path, name):
+    before = GRIDS[name]
+    path = tmp_path / "frame 1 ü.nii"
+    write_volume(path, Volume(before.data, A2B @ before.affine))
+    same_points(read_rigid_transform("spm", path, before, GRIDS["conformed"]))
+
+
+def test_a_stretched_head_is_refused(tmp_path):
+    before, path = GRIDS["oblique"], tmp_path / "frame.nii"
+    write_volume(path, Volume(before.data, np.diag([1.01, 1, 1, 1]) @ before.affine))
+    with pytest.raises(DataError, match=r"frame\.nii: not a rigid transform"):
+        read_rigid_transform("spm", path, before, before)
+    (tmp_path / "x.mat").write_text("1.01 0 0 0\n0 1 0 0\n0 0 1 0\n0 0 0 1\n")
+    with pytest.raises(DataError, match=r"x\.mat: not a rigid transform"):
+        read_rigid_transform("fsl", tmp_path / "x.mat", before, before)
 
 
 @pytest.mark.parametrize(
@@ -153,18 +158,11 @@ def test_ltas_that_say_too_little_are_refused(tmp_path):
             read_lta_transform(path)
 
 
-@pytest.mark.parametrize("content", [{"M": np.eye(4)}, {"mat": np.eye(3)}])
-def test_other_mat_files_are_no_headers(tmp_path, content):
-    savemat(tmp_path / "x.mat", content)
-    with pytest.raises(DataError, match=r"x\.mat"):
-        read_spm_headers(tmp_path / "x.mat", np.eye(4))
-
-
 def test_missing_files_are_named(tmp_path):
     for read in (
         lambda p: read_fsl_transform(p, GRIDS["oblique"], GRIDS["oblique"]),
         read_lta_transform,
-        lambda p: read_spm_headers(p, np.eye(4)),
+        lambda p: read_rigid_transform("spm", p, GRIDS["oblique"], GRIDS["oblique"]),
     ):
         with pytest.raises(DataError, match=r"none\.mat: no such file"):
             read(tmp_path / "none.mat")

@@ -9,7 +9,6 @@ from nipype.pipeline import engine as pe
 from pipeline.config.motion import EmbeddedMotion
 from pipeline.config.schema import Resources
 from pipeline.imaging.frame_groups import Grouping
-from pipeline.imaging.head_motion import CorrectionRule
 from pipeline.imaging.motion import MotionSearch
 from pipeline.interfaces.motion import CorrectMotion
 from workflows._graph import io_node, port_names, same
@@ -33,7 +32,7 @@ def init_embedded_motion_wf(
     outputnode = io_node(MotionOutputs, "outputnode")
     correct_motion = pe.Node(
         CorrectMotion(
-            search=_search(options), rule=_rule(options), within_frame_mm=options.within_frame_mm
+            search=_search(options), rule=options.rule, within_frame_mm=options.within_frame_mm
         ),
         name="correct_motion",
         mem_gb=min(3.0, resources.mem_gb),
@@ -58,13 +57,4 @@ def _search(options: EmbeddedMotion) -> MotionSearch:
         smoothing_fwhm_mm=options.smoothing_fwhm_mm,
         reference=options.reference,
         largest_error_mm=options.largest_error_mm,
-    )
-
-
-def _rule(options: EmbeddedMotion) -> CorrectionRule:
-    return CorrectionRule(
-        mode=options.mode,
-        median_mm=options.auto_median_mm,
-        jump_mm=options.auto_jump_mm,
-        sessions=options.sessions,
     )
