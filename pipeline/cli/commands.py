@@ -27,6 +27,7 @@ from pipeline.bids.preflight import (
     with_unknown_names,
 )
 from pipeline.bids.runs import FrameChoice
+from pipeline.config.anatomy import EmbeddedAnatomy
 from pipeline.config.load import load_settings
 from pipeline.config.motion import EmbeddedMotion
 from pipeline.config.parcellation import GivenParcellation
@@ -238,13 +239,15 @@ def _settings(args: argparse.Namespace) -> Settings:
 
 def _survey(args: argparse.Namespace, settings: Settings) -> Plan:
     """What would run under these settings; files that they name are there."""
-    if settings.anatomy.brain == "deepbet" and not deepbet_is_installed():
+    anatomy = settings.anatomy
+    deepbet = isinstance(anatomy, EmbeddedAnatomy) and anatomy.brain == "deepbet"
+    if deepbet and not deepbet_is_installed():
         raise ConfigError(
             "anatomy.brain = 'deepbet' needs deepbet and torch; pip install 'petbind[deepbet]'"
         )
     _check_programs(settings)
     _check_regions(settings)
-    plan = survey(args.bids_dir, _selection(args), settings.anatomy.t1w, _frame_choice(settings))
+    plan = survey(args.bids_dir, _selection(args), anatomy.t1w, _frame_choice(settings))
     if isinstance(settings.motion, EmbeddedMotion):
         plan = with_unknown_names(plan, "motion.sessions", settings.motion.sessions)
     if isinstance(settings.parcellation, GivenParcellation):

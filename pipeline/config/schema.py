@@ -6,7 +6,7 @@ from typing import Any
 
 from pydantic import Field, field_validator, model_validator
 
-from pipeline.config.anatomy import EmbeddedAnatomy
+from pipeline.config.anatomy import AnatomyOptions, EmbeddedAnatomy
 from pipeline.config.coregistration import CoregistrationOptions, EmbeddedCoregistration
 from pipeline.config.kinetics import Kinetics
 from pipeline.config.motion import EmbeddedMotion, MotionOptions
@@ -67,7 +67,7 @@ class Settings(Section):
     """Everything a study can set."""
 
     scan: Scan = Scan()
-    anatomy: EmbeddedAnatomy = EmbeddedAnatomy()
+    anatomy: AnatomyOptions = EmbeddedAnatomy()
     parcellation: ParcellationOptions = EmbeddedParcellation()
     motion: MotionOptions = EmbeddedMotion()
     coregistration: CoregistrationOptions = EmbeddedCoregistration()
@@ -83,7 +83,7 @@ class Settings(Section):
         """A section that names no backend means the embedded one."""
         if not isinstance(content, dict):
             return content
-        several = ("parcellation", "motion", "coregistration", "partial_volume")
+        several = ("anatomy", "parcellation", "motion", "coregistration", "partial_volume")
         steps = {step: content[step] for step in several if step in content}
         return content | {
             step: {"backend": "embedded"} | options

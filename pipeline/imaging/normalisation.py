@@ -7,11 +7,13 @@ from dataclasses import dataclass
 import numpy as np
 
 from pipeline.core.errors import DataError
+from pipeline.core.transforms import apply_affine
 from pipeline.core.volume import FloatArray, Volume
 from pipeline.imaging.greedy import register_affine, register_deformable
 from pipeline.imaging.itk import Field
 from pipeline.imaging.warp import (
     coarse_grid,
+    displacement_at,
     inverse_error_mm,
     invert_field,
     jacobian_determinant,
@@ -99,6 +101,43 @@ def normalise(
     quality = _quality(fixed, moving, forward, backward, affine)
     _require_sound(quality, float(image.voxel_size_mm.max()))
     return Normalisation(forward, backward, quality)
+
+
+def judge_normalisation(
+    image: Volume, brain: Volume, template: Volume, fields: tuple[Field, Field]
+) -> Normalisation:
+    """A way to the template and back that others found, held to what our own must keep.
+
+    Parameters
+    ----------
+    image, brain, template : Volume
+        As for `normalise`.
+    fields : tuple of Field
+        From the template to the image and from the image to the template.
+
+    Raises
+    ------
+    DataError
+        As `normalise`.
+    """
+    fixed = smooth_and_resample(template, coarse_grid(template, FIELD_SPACING_MM))
+    stripped = image.with_data(np.where(brain.data > 0, image.data, 0).astype(np.float32))
+    moving = smooth_and_resample(stripped, coarse_grid(image, FIELD_SPACING_MM))
+    forward, backward = fields
+    affine = affine_part(forward, fixed.with_data(fixed.data > 0))
+    quality = _quality(fixed, moving, forward, backward, affine)
+    _require_sound(quality, float(image.voxel_size_mm.max()))
+    return Normalisation(forward, backward, quality)
+
+
+def affine_part(field: Field, mask: Volume) -> FloatArray:
+    """The affine (4, 4) closest to a field over the voxels of a mask, by least squares."""
+    points = apply_affine(mask.affine, np.argwhere(mask.data > 0).astype(float))
+    images = points + displacement_at(field, points.T.astype(np.float32)).T
+    design = np.column_stack([points, np.ones(len(points))])
+    matrix = np.eye(4)
+    matrix[:3] = np.linalg.lstsq(design, images, rcond=None)[0].T
+    return matrix
 
 
 def _quality(

@@ -115,6 +115,29 @@ def displacement_at(field: Field, points_mm: NDArray[np.float32]) -> NDArray[np.
     )
 
 
+def compose_fields(first: Field, second: Field, onto: Volume) -> Field:
+    """Field on the grid of `onto` that goes where `first` leads and then where `second` does."""
+    start = grid_points_mm(onto.shape, onto.affine)
+    between = start + displacement_at(first, start)
+    end = between + displacement_at(second, between)
+    return Field(np.ascontiguousarray(np.moveaxis(end - start, 0, 3)), onto.affine)
+
+
+def moved_places(field: Field, xfm: FloatArray) -> Field:
+    """The field that leads where `field` does and then by `xfm` (4, 4), RAS+ mm."""
+    start = grid_points_mm(field.shape, field.affine)
+    end = _apply(xfm, start + np.moveaxis(field.displacement_mm, 3, 0))
+    return Field(np.ascontiguousarray(np.moveaxis(end - start, 0, 3)), field.affine)
+
+
+def moved_grid(field: Field, xfm: FloatArray) -> Field:
+    """The field with its grid put elsewhere by `xfm` (4, 4); it leads to the same places."""
+    affine = xfm @ field.affine
+    end = grid_points_mm(field.shape, field.affine) + np.moveaxis(field.displacement_mm, 3, 0)
+    start = grid_points_mm(field.shape, affine)
+    return Field(np.ascontiguousarray(np.moveaxis(end - start, 0, 3)), affine)
+
+
 def invert_field(field: Field, onto: Volume, start: FloatArray) -> Field:
     """Field on the grid of `onto` that undoes `field`, by fixed-point iteration.
 

@@ -117,7 +117,7 @@ class Normalise(SimpleInterface):  # type: ignore[misc]
             load_template(),
             read_itk_transform(self.inputs.mni2t1w_affine),
         )
-        quality = {_QUALITY_KEYS[key]: value for key, value in asdict(found.quality).items()}
+        quality = {NORMALISATION_KEYS[key]: value for key, value in asdict(found.quality).items()}
         self._results.update(
             t1w2mni_xfm=str(write_field(folder / "t1w2mni_xfm.nii.gz", found.template2image)),
             mni2t1w_xfm=str(write_field(folder / "mni2t1w_xfm.nii.gz", found.image2template)),
@@ -126,7 +126,7 @@ class Normalise(SimpleInterface):  # type: ignore[misc]
         return runtime
 
 
-_QUALITY_KEYS = {
+NORMALISATION_KEYS = {
     "correlation": "TemplateCorrelation",
     "affine_volume_ratio": "BrainToTemplateVolume_ratio",
     "jacobian_smallest": "JacobianSmallest",
@@ -215,15 +215,22 @@ class ClassifyTissues(SimpleInterface):  # type: ignore[misc]
         shares = tissue_shares(t1w, brain, atlas)
         quality = read_json(self.inputs.brain_quality)
         quality |= read_json(self.inputs.normalisation_quality)
-        named = {"gm": shares.grey, "wm": shares.white, "csf": shares.fluid}
-        for tissue, share in named.items():
-            volume_ml = float(share.data.sum(dtype=float)) * share.voxel_volume_mm3 / 1e3
-            quality[f"{tissue.upper()}Volume_mL"] = volume_ml
-            path = write_volume(folder / f"{tissue}_probseg.nii.gz", share)
-            self._results[f"{tissue}_probseg"] = str(path)
+        written, volumes = written_shares(folder, shares)
+        quality |= volumes
         quality["Warnings"] = anatomy_warnings(quality)
-        self._results["quality"] = str(write_json(folder / "anatomy.json", quality))
+        self._results.update(written, quality=str(write_json(folder / "anatomy.json", quality)))
         return runtime
+
+
+def written_shares(folder: Path, shares: TissueShares) -> tuple[dict[str, str], dict[str, float]]:
+    """Files of the shares by port, and their volumes by key of the quality."""
+    files, volumes = {}, {}
+    named = {"gm": shares.grey, "wm": shares.white, "csf": shares.fluid}
+    for tissue, share in named.items():
+        volume_ml = float(share.data.sum(dtype=float)) * share.voxel_volume_mm3 / 1e3
+        volumes[f"{tissue.upper()}Volume_mL"] = volume_ml
+        files[f"{tissue}_probseg"] = str(write_volume(folder / f"{tissue}_probseg.nii.gz", share))
+    return files, volumes
 
 
 def anatomy_warnings(quality: Mapping[str, Any]) -> list[str]:
