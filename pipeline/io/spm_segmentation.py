@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 from scipy import ndimage
 from scipy.io import loadmat
+from scipy.io.matlab import MatReadError
 
 from pipeline.core.errors import DataError
 from pipeline.core.volume import Volume
@@ -39,11 +40,17 @@ def read_segmentation_fit(path: str | Path) -> SegmentationFit:
         content = loadmat(str(path), simplify_cells=True)
         likelihood, warp = np.asarray(content["ll"], float), np.asarray(content["Twarp"], float)
         priors = np.atleast_1d(content["tpm"])[0]["fname"]
-    except (OSError, KeyError, ValueError, TypeError, IndexError, NotImplementedError) as error:
+    except _UNREADABLE as error:
         raise DataError(f"{path}: not the result of a segmentation by SPM12 ({error})") from error
     finite = warp.size > 0 and likelihood.size > 0
     finite = finite and bool(np.isfinite(likelihood).all() and np.isfinite(warp).all())
     return SegmentationFit(finite, Path(str(priors).split(",")[0]))
+
+
+_UNREADABLE = (
+    *(OSError, MatReadError, NotImplementedError),
+    *(KeyError, IndexError, TypeError, ValueError),
+)
 
 
 def read_priors(path: str | Path) -> tuple[Volume, Volume, Volume]:
