@@ -233,8 +233,18 @@ def written_shares(folder: Path, shares: TissueShares) -> tuple[dict[str, str], 
     return files, volumes
 
 
-def anatomy_warnings(quality: Mapping[str, Any]) -> list[str]:
-    """What in the figures of an anatomy asks for a look at its pictures."""
+def anatomy_warnings(
+    quality: Mapping[str, Any], usual_correlation: float = 0.85, least_correlation: float = 0.8
+) -> list[str]:
+    """What in the figures of an anatomy asks for a look at its pictures.
+
+    Parameters
+    ----------
+    quality : mapping
+        Keys as in the JSON file of the quality.
+    usual_correlation, least_correlation : float
+        Of the warped brain and the template, with the backend that made the warp.
+    """
     doubts = {
         "MissingBrain_percent": (
             "of the brain lie outside the T1w image or where it is black",
@@ -251,16 +261,16 @@ def anatomy_warnings(quality: Mapping[str, Any]) -> list[str]:
         if quality[key] > most
     ]  # fmt: skip
     likeness, squeezed = quality["TemplateCorrelation"], quality["JacobianSmallest"]
-    if likeness < _USUAL_CORRELATION:
+    if likeness < least_correlation:
         told.append(
-            f"the brain correlates with the template by {likeness:.2f} only; 0.85 is usual"
+            f"the brain correlates with the template by {likeness:.2f} only; "
+            f"{usual_correlation:g} is usual"
         )
     if squeezed < _USUAL_JACOBIAN:
         told.append(f"the way to MNI space squeezes the brain to {squeezed:.2g} of its volume")
     return told
 
 
-_USUAL_CORRELATION = 0.8
 _USUAL_JACOBIAN = 0.1
 
 

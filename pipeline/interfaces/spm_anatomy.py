@@ -220,7 +220,8 @@ class TakeSegmentation(SimpleInterface):  # type: ignore[misc]
         }
         written, volumes = written_shares(folder, shares)
         quality |= volumes
-        quality["Warnings"] = [*anatomy_warnings(quality), *_told_of_segmentation(quality)]
+        doubts = anatomy_warnings(quality, _USUAL_CORRELATION, _LEAST_CORRELATION)
+        quality["Warnings"] = [*doubts, *_told_of_segmentation(quality)]
         self._results.update(
             written,
             t1w_preproc=str(write_volume(folder / "t1w_preproc.nii.gz", corrected)),
@@ -242,6 +243,10 @@ class TakeSegmentation(SimpleInterface):  # type: ignore[misc]
             compose_fields(there, forward, coarse_grid(template, FIELD_SPACING_MM)),
             compose_fields(backward, back, coarse_grid(brain, FIELD_SPACING_MM)),
         )
+
+
+_USUAL_CORRELATION, _LEAST_CORRELATION = 0.71, 0.6
+"""SPM12 does not look for correlation; its warps are smoother than our own."""
 
 
 def _scaled(image: Volume, brain: Volume) -> Volume:
