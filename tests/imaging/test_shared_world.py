@@ -22,7 +22,9 @@ def head():
     return make_known_head(3.0)
 
 
-@pytest.mark.parametrize("name", MOVES)
+@pytest.mark.parametrize(
+    "name", ["none", "turned", *(pytest.param(n, marks=pytest.mark.slow) for n in ("3 mm", "far"))]
+)
 def test_the_distance_is_that_of_the_move(head, name):
     move = MOVES[name]
     points = apply_affine(head.even.affine, np.argwhere(head.brain.data).astype(float))
@@ -39,12 +41,14 @@ def test_the_distance_is_that_of_the_move(head, name):
         assert found.correlation < found.aligned_correlation
 
 
+@pytest.mark.slow
 def test_other_heads_are_not_alike(head):
     other = head.raw.with_data(np.ascontiguousarray(head.raw.data[::-1, :, ::-1]))
     found = compare_worlds(head.even, head.brain, other)
     assert found.aligned_correlation < ALIKE
 
 
+@pytest.mark.slow
 def test_the_share_of_the_brain_in_the_picture_is_told(head):
     places = np.argwhere(head.brain.data)
     middle = int(np.median(places[:, 0]))

@@ -10,8 +10,7 @@ import numpy as np
 import pytest
 
 from pipeline.bids.preflight import given_labels
-from pipeline.config.anatomy import DerivativesAnatomy
-from pipeline.config.schema import Resources
+from pipeline.config.load import load_settings
 from pipeline.core.errors import DataError
 from pipeline.core.transforms import apply_affine, rigid_matrix
 from pipeline.core.volume import Volume
@@ -23,8 +22,8 @@ from pipeline.io.transforms import read_itk_transform
 from pipeline.io.warps import read_field
 from smriprep_derivatives import describe, make_known_head, write_derivatives
 from workflows._graph import port_names
+from workflows.anatomical import Folders, init_anatomical_wf
 from workflows.anatomy.contract import AnatomyOutputs
-from workflows.anatomy.derivatives import init_derivatives_anatomy_wf
 
 SHARES = ("gm_probseg", "wm_probseg", "csf_probseg")
 
@@ -188,26 +187,44 @@ def test_anatomy_that_is_not_there_is_told_by_the_node(study, tmp_path):
 def test_a_graph_of_it_runs_and_follows_a_new_run_of_the_pipeline(study, head, tmp_path):
     folder = tmp_path / "smriprep"
     shutil.copytree(study / "derivatives" / "smriprep", folder)
+    place = Path("sub-01", "anat", "sub-01_desc-aparcaseg_dseg.nii.gz")
+    pattern = f"{folder}/{place}".replace("-01", "-{subject}")
+    settings = load_settings(
+        None,
+        [
+            *("anatomy.backend=derivatives", f"anatomy.folder={folder}"),
+            *("parcellation.backend=given", f"parcellation.dseg={pattern}"),
+        ],
+    )
+    folders = Folders(study, tmp_path / "out", tmp_path / "work")
+    t1w = study / "sub-01" / "anat" / "sub-01_T1w.nii.gz"
 
     def run():
-        workflow = init_derivatives_anatomy_wf(
-            DerivativesAnatomy(folder=str(folder)), Resources(), name="wf"
-        )
-        workflow.base_dir = str(tmp_path / "work")
-        workflow.inputs.inputnode.t1w = str(study / "sub-01" / "anat" / "sub-01_T1w.nii.gz")
+        workflow = init_anatomical_wf(t1w, {"sub": "01"}, folders, settings, name="wf")
+        workflow.base_dir = str(folders.work_dir)
         nodes = {node.name: node for node in workflow.run().nodes()}
-        place = Path(nodes["take"].output_dir()) / "anatomy.json"
-        return nodes, json.loads(place.read_text()), place.stat().st_mtime_ns
+        return (Path(nodes["take"].output_dir()) / "anatomy.json").stat().st_mtime_ns
 
-    nodes, quality, made = run()
-    assert quality["PipelineVersion"] == "0.19.1"
-    matrix = read_itk_transform(nodes["acpc"].result.outputs.t1w2acpc_xfm)
-    # the axes lie where the known transform carries those of the template: from the anterior
-    # commissure near (0, 2.5, -5) of MNI space up to the crown
+    def sidecar(name):
+        return json.loads((folders.out_dir / f"sub-01/anat/sub-01_{name}.json").read_text())
+
+    made = run()
+    for name in ("desc-preproc_T1w", "label-GM_probseg", "from-T1w_to-ACPC_mode-image_xfm"):
+        said = sidecar(name)
+        assert said["Backend"] == "derivatives"
+        assert (said["Pipeline"], said["PipelineVersion"]) == ("sMRIPrep", "0.19.1")
+        assert said["PipelineT1w"] == "sub-01/anat/sub-01_desc-preproc_T1w.nii.gz"
+    assert sidecar("desc-given_dseg")["LabelFile"] == place.name.replace("-01", "-{subject}")
+    labels = read_labels(folders.out_dir / "sub-01/anat/sub-01_desc-given_dseg.nii.gz")
+    np.testing.assert_array_equal(labels.data, head.labels.data)
+    # near where the known transform carries the commissure of the template, (0, 2.5, -5) in MNI
+    # space, and with the crown above
+    xfm = folders.out_dir / "sub-01/anat/sub-01_from-T1w_to-ACPC_mode-image_xfm.txt"
     points = head.known.to_t1w(np.array([[0.0, 0], [2.5, 2.5], [-5, 60]])).T
-    anterior, above = apply_affine(matrix, points)
+    anterior, above = apply_affine(read_itk_transform(xfm), points)
     assert np.linalg.norm(anterior) < 5
     assert above[2] > 50
-    assert run()[2] == made
+    assert run() == made
     describe(folder, version="0.20.0")
-    assert run()[1]["PipelineVersion"] == "0.20.0"
+    assert run() > made
+    assert sidecar("desc-brain_mask")["PipelineVersion"] == "0.20.0"
