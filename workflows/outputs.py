@@ -17,6 +17,7 @@ from pipeline.bids.model_sidecars import (
 )
 from pipeline.bids.scan import ScanInputs
 from pipeline.bids.sidecar import frame_metadata
+from pipeline.config.anatomy import DerivativesAnatomy
 from pipeline.config.parcellation import GivenParcellation
 from pipeline.config.partial_volume import NoPartialVolume
 from pipeline.config.regions import Ellipsoid, MniImage
@@ -55,7 +56,9 @@ def anatomical_results(
 ) -> Results:
     """Outputs of the anatomical workflow of a T1w."""
     about: dict[str, Any] = {"Sources": [_uri(t1w, bids_dir)], **_software()}
-    backend = {"Backend": settings.anatomy.backend}
+    backend: dict[str, Any] = {"Backend": settings.anatomy.backend}
+    if isinstance(settings.anatomy, DerivativesAnatomy):
+        backend |= _FOUND_OF_DERIVATIVES
     parcellation: dict[str, Any] = {
         "Backend": settings.parcellation.backend,
         "Description": "FreeSurfer label numbers",
@@ -221,6 +224,7 @@ def _results(
 
 # the run replaces these by what it decided and found
 _FOUND_OF_CORRECTION: dict[str, Any] = {"MotionCorrected": "n/a", "MotionCorrectionReason": "n/a"}
+_FOUND_OF_DERIVATIVES = dict.fromkeys(("Pipeline", "PipelineVersion", "PipelineT1w"), "n/a")
 _FOUND_OF_MOTION: dict[str, Any] = dict.fromkeys(
     (
         "MedianStep_mm",

@@ -48,4 +48,15 @@ class SpmAnatomy(_Anatomy):
     """Size of brain the affine registration expects: European or East Asian."""
 
 
-AnatomyOptions = Annotated[EmbeddedAnatomy | SpmAnatomy, Field(discriminator="backend")]
+class DerivativesAnatomy(_Anatomy):
+    """Anatomy that sMRIPrep has found already, alone or within fMRIPrep or PETPrep."""
+
+    backend: Literal["derivatives"] = "derivatives"
+    folder: str = ""
+    """Top folder of the derivatives, relative to the folder of the settings file; by default the
+    only ones of these pipelines in the folder `derivatives` of the data set."""
+
+
+AnatomyOptions = Annotated[
+    EmbeddedAnatomy | SpmAnatomy | DerivativesAnatomy, Field(discriminator="backend")
+]

@@ -21,7 +21,7 @@ from nipype.interfaces.base import (
 from pipeline.core.errors import DataError, ToolError
 from pipeline.core.transforms import nearest_rigid
 from pipeline.core.volume import Volume
-from pipeline.imaging.bias import WHITE_MATTER_LEVEL
+from pipeline.imaging.bias import at_white_level
 from pipeline.imaging.brain import filled_holes, is_stripped, locate_brain, missing_brain
 from pipeline.imaging.itk import Field
 from pipeline.imaging.multigrid import padded, pads_to_try, unpadded
@@ -205,7 +205,7 @@ class TakeSegmentation(SimpleInterface):  # type: ignore[misc]
         brain, shares = brain_of_tissues(*tissues)
         if not brain.data.any():
             raise DataError("SPM12 found no brain in the T1w; look at the image")
-        corrected = _scaled(read_volume(self.inputs.corrected), brain)
+        corrected = at_white_level(read_volume(self.inputs.corrected), brain)
         way = judge_normalisation(corrected, brain, template, self._fields(template, brain))
         quality = read_json(self.inputs.segmentation_quality)
         not_finite = quality.pop("NotFinite")
@@ -247,15 +247,6 @@ class TakeSegmentation(SimpleInterface):  # type: ignore[misc]
 
 _USUAL_CORRELATION, _LEAST_CORRELATION = 0.71, 0.6
 """SPM12 does not look for correlation; its warps are smoother than our own."""
-
-
-def _scaled(image: Volume, brain: Volume) -> Volume:
-    """The image as bright as others: white matter near `WHITE_MATTER_LEVEL`."""
-    data = np.nan_to_num(image.data)
-    level = np.percentile(data[brain.data], 90)
-    if level <= 0:
-        raise DataError("the bias-corrected T1w of SPM12 is dark where the brain should be")
-    return image.with_data((data * (WHITE_MATTER_LEVEL / level)).astype(np.float32))
 
 
 def _bias_range(raw: Volume, corrected: Volume, inside: Any) -> float:

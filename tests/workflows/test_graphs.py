@@ -107,6 +107,10 @@ SETTINGS = {
         "regions.grey_masked=true",
         "regions.mni.DBS.image=/atlas/raphe.nii.gz",
     ),
+    "anatomy of other derivatives": (
+        "anatomy.backend=derivatives",
+        "anatomy.folder=/derivatives/fmriprep",
+    ),
     "several models": ('kinetics.models=["srtm", "logan", "wapi"]',),
     "partial volume": ("partial_volume.method=rbv", 'kinetics.models=["srtm", "logan", "wapi"]'),
     "partial volume by PETPVC": (

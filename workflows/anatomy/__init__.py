@@ -8,12 +8,17 @@ from typing import Any
 
 from pipeline.config.anatomy import AnatomyOptions
 from pipeline.config.schema import Resources
-from workflows.anatomy import embedded, spm
+from workflows.anatomy import derivatives, embedded, spm
 
-MODULES: Mapping[str, ModuleType] = {"embedded": embedded, "spm": spm}
+MODULES: Mapping[str, ModuleType] = {
+    "derivatives": derivatives,
+    "embedded": embedded,
+    "spm": spm,
+}
 """Backend to its module, with `REQUIRES` and `methods`."""
 
 BACKENDS: Mapping[str, Any] = {
+    "derivatives": derivatives.init_derivatives_anatomy_wf,
     "embedded": embedded.init_embedded_anatomy_wf,
     "spm": spm.init_spm_anatomy_wf,
 }
