@@ -36,7 +36,7 @@ from pipeline.imaging.labelling import (
     tissue_shares,
     warp_atlas,
 )
-from pipeline.imaging.normalisation import normalise
+from pipeline.imaging.normalisation import NormalisationQuality, normalise
 from pipeline.io.atlas import load_template
 from pipeline.io.deepbet import deepbet_mask
 from pipeline.io.images import read_labels, read_volume, write_volume
@@ -117,13 +117,19 @@ class Normalise(SimpleInterface):  # type: ignore[misc]
             load_template(),
             read_itk_transform(self.inputs.mni2t1w_affine),
         )
-        quality = {_QUALITY_KEYS[key]: value for key, value in asdict(found.quality).items()}
         self._results.update(
             t1w2mni_xfm=str(write_field(folder / "t1w2mni_xfm.nii.gz", found.template2image)),
             mni2t1w_xfm=str(write_field(folder / "mni2t1w_xfm.nii.gz", found.image2template)),
-            quality=str(write_json(folder / "normalisation.json", quality)),
+            quality=str(
+                write_json(folder / "normalisation.json", normalisation_figures(found.quality))
+            ),
         )
         return runtime
+
+
+def normalisation_figures(quality: NormalisationQuality) -> dict[str, float]:
+    """Figures of a normalisation by their names in files."""
+    return {_QUALITY_KEYS[key]: value for key, value in asdict(quality).items()}
 
 
 _QUALITY_KEYS = {
@@ -243,6 +249,12 @@ def anatomy_warnings(quality: Mapping[str, Any]) -> list[str]:
         f"{quality[key]:.2g} % {what}" for key, (what, most) in doubts.items()
         if quality[key] > most
     ]  # fmt: skip
+    return told + warp_warnings(quality)
+
+
+def warp_warnings(quality: Mapping[str, Any]) -> list[str]:
+    """What in the figures of a way to MNI space asks for a look."""
+    told = []
     likeness, squeezed = quality["TemplateCorrelation"], quality["JacobianSmallest"]
     if likeness < _USUAL_CORRELATION:
         told.append(
