@@ -6,7 +6,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from fsl_double import world_of_voxels, write_fsl_warp
+from fsl_conventions import world_of_voxels, write_fsl_warp
 from pipeline.core.errors import DataError
 from pipeline.core.transforms import apply_affine, rigid_matrix
 from pipeline.core.volume import Volume
