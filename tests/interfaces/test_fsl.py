@@ -43,7 +43,7 @@ from workflows.coregistration import init_coregistration_wf
 from workflows.motion import init_motion_wf
 from workflows.normalisation import init_normalisation_wf
 
-FOLDER = "Arbeit 1; rm -rf $HOME (größer als 'alle')"
+FOLDER = "Arbeit 1; rm -rf $HOME (Zoës 'Köpfe')"
 """Where nodes work: a shell would stumble over most of it."""
 
 
