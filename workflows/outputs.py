@@ -18,6 +18,7 @@ from pipeline.bids.model_sidecars import (
 from pipeline.bids.scan import ScanInputs
 from pipeline.bids.sidecar import frame_metadata
 from pipeline.config.anatomy import DerivativesAnatomy
+from pipeline.config.normalisation import AnatomyNormalisation
 from pipeline.config.parcellation import GivenParcellation
 from pipeline.config.partial_volume import NoPartialVolume
 from pipeline.config.regions import Ellipsoid, MniImage
@@ -64,7 +65,7 @@ def anatomical_results(
         "Description": "FreeSurfer label numbers",
         "LabelMap": {str(number): name for number, name in LABEL_NAMES.items()},
     }
-    field: dict[str, Any] = {"Units": "mm", **backend, "Description": _FIELD}
+    field = {"Units": "mm", "Backend": _way_to_mni(settings), "Description": _FIELD}
     labels_desc = ATLAS
     if isinstance(settings.parcellation, GivenParcellation):
         labels_desc = GIVEN
@@ -91,6 +92,12 @@ def anatomical_results(
         },
         about,
     )
+
+
+def _way_to_mni(settings: Settings) -> str:
+    """Backend that made the displacement fields."""
+    own = isinstance(settings.normalisation, AnatomyNormalisation)
+    return settings.anatomy.backend if own else settings.normalisation.backend
 
 
 def session_results(scan: ScanInputs, bids_dir: Path, settings: Settings) -> Results:

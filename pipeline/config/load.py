@@ -196,7 +196,10 @@ def _explain(error: ValidationError, source: str) -> str:
 
 def _written_place(location: tuple[int | str, ...]) -> list[str]:
     """A place in the settings as people write it, without the backend or recipe chosen there."""
-    steps = {"anatomy", "parcellation", "motion", "coregistration", "partial_volume"}
+    steps = {
+        *("anatomy", "normalisation", "parcellation", "motion", "coregistration"),
+        "partial_volume",
+    }
     backend = len(location) > 2 and location[0] in steps
     recipe = len(location) > 3 and location[:2] == ("regions", "reference")
     left_out = {1} if backend else {2} if recipe else set()

@@ -84,10 +84,21 @@ class SpmMotion(_CorrectedMotion):
     """Distance of the points that are compared."""
 
 
+class FslMotion(_CorrectedMotion):
+    """MCFLIRT of FSL: every frame by itself to the mean of the frames."""
+
+    backend: Literal["fsl"] = "fsl"
+    cost: Literal["normcorr", "mutualinfo", "normmi", "corratio", "leastsquares"] = "normcorr"
+    """What is made best. Normalised correlation, MCFLIRT's own choice, does not mind how hot a
+    frame is; `mutualinfo` and `normmi` do not mind either where the tracer is."""
+
+
 class NoMotion(Section):
     """Frames are taken as they are, and motion is not looked for."""
 
     backend: Literal["none"] = "none"
 
 
-MotionOptions = Annotated[EmbeddedMotion | SpmMotion | NoMotion, Field(discriminator="backend")]
+MotionOptions = Annotated[
+    EmbeddedMotion | FslMotion | SpmMotion | NoMotion, Field(discriminator="backend")
+]

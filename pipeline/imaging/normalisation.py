@@ -5,18 +5,20 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from scipy import ndimage
 
 from pipeline.core.errors import DataError
-from pipeline.core.transforms import apply_affine
-from pipeline.core.volume import FloatArray, Volume
+from pipeline.core.volume import BoolArray, FloatArray, Volume
 from pipeline.imaging.greedy import register_affine, register_deformable
 from pipeline.imaging.itk import Field
 from pipeline.imaging.warp import (
+    affine_part,
     coarse_grid,
-    displacement_at,
     inverse_error_mm,
     invert_field,
     jacobian_determinant,
+    mend_inverse,
+    resample_field,
     resample_through_field,
     smooth_and_resample,
 )
@@ -93,59 +95,74 @@ def normalise(
     DataError
         If its result folds, cannot be inverted, or does not resemble the template.
     """
-    fixed = smooth_and_resample(template, coarse_grid(template, FIELD_SPACING_MM))
-    stripped = image.with_data(np.where(brain.data > 0, image.data, 0).astype(np.float32))
-    grid = coarse_grid(image, FIELD_SPACING_MM)
-    moving = smooth_and_resample(stripped, grid)
+    fixed, moving = coarse_template(template), _coarse_brain(image, brain)
     affine = register_affine(fixed, moving, initial)
     forward = register_deformable(fixed, moving, affine)
-    backward = invert_field(forward, grid, np.linalg.inv(affine))
+    backward = invert_field(forward, moving, np.linalg.inv(affine))
     quality = _quality(fixed, moving, forward, backward, affine)
     _require_sound(quality, float(image.voxel_size_mm.max()), _LEAST_CORRELATION)
     return Normalisation(forward, backward, quality)
 
 
+def coarse_template(template: Volume) -> Volume:
+    """The template on the grid that registrations work on."""
+    return smooth_and_resample(template, coarse_grid(template, FIELD_SPACING_MM))
+
+
+def _coarse_brain(image: Volume, brain: Volume) -> Volume:
+    stripped = image.with_data(np.where(brain.data > 0, image.data, 0).astype(np.float32))
+    return smooth_and_resample(stripped, coarse_grid(image, FIELD_SPACING_MM))
+
+
+def around_brain(template: Volume) -> Volume:
+    """Mask of the brain of a stripped template, and of a rim around it."""
+    rim = int(np.ceil(_RIM_MM / template.voxel_size_mm.min()))
+    return template.with_data(ndimage.binary_dilation(_in_brain(template), iterations=rim))
+
+
+_RIM_MM = 6.0
+
+
 def judge_normalisation(
     image: Volume, brain: Volume, template: Volume, fields: tuple[Field, Field]
 ) -> Normalisation:
-    """A way to the template and back that others found, held to what our own must keep.
+    """A way that was found elsewhere, measured as one of our own.
 
     Parameters
     ----------
     image, brain, template : Volume
-        As for `normalise`.
+        As `normalise` takes them.
     fields : tuple of Field
-        From the template to the image and from the image to the template.
+        From the template to the image and from the image to the template, on any grids; the
+        second comes back on a grid of 2 mm. Where it is no inverse of the first, as where the
+        image reaches beyond the template, it gives way to the inverse of an affine.
 
     Raises
     ------
     DataError
-        As `normalise`.
+        If the way folds, is not undone by its inverse, or does not lead to the template.
     """
-    fixed = smooth_and_resample(template, coarse_grid(template, FIELD_SPACING_MM))
-    stripped = image.with_data(np.where(brain.data > 0, image.data, 0).astype(np.float32))
-    moving = smooth_and_resample(stripped, coarse_grid(image, FIELD_SPACING_MM))
-    forward, backward = fields
-    affine = affine_part(forward, fixed.with_data(fixed.data > 0))
-    quality = _quality(fixed, moving, forward, backward, affine)
+    template2image, image2template = fields
+    fixed = smooth_and_resample(
+        template, Volume(np.zeros(template2image.shape, np.uint8), template2image.affine)
+    )
+    moving = _coarse_brain(image, brain)
+    backward = resample_field(image2template, moving)
+    affine = affine_part(template2image, fixed.with_data(_in_brain(fixed)))
+    quality = _quality(fixed, moving, template2image, backward, affine)
     _require_sound(quality, float(image.voxel_size_mm.max()), _LEAST_OF_OTHERS)
-    return Normalisation(forward, backward, quality)
+    mended = mend_inverse(backward, template2image, affine, _MOST_INVERSE_ERROR_MM)
+    return Normalisation(template2image, mended, quality)
 
 
-def affine_part(field: Field, mask: Volume) -> FloatArray:
-    """The affine (4, 4) closest to a field over the voxels of a mask, by least squares."""
-    points = apply_affine(mask.affine, np.argwhere(mask.data > 0).astype(float))
-    images = points + displacement_at(field, points.T.astype(np.float32)).T
-    design = np.column_stack([points, np.ones(len(points))])
-    matrix = np.eye(4)
-    matrix[:3] = np.linalg.lstsq(design, images, rcond=None)[0].T
-    return matrix
+def _in_brain(template: Volume) -> BoolArray:
+    return np.asarray(template.data > 0.2 * template.data.max())
 
 
 def _quality(
     fixed: Volume, moving: Volume, forward: Field, backward: Field, affine: FloatArray
 ) -> NormalisationQuality:
-    brain = fixed.data > 0.2 * fixed.data.max()
+    brain = _in_brain(fixed)
     warped = resample_through_field(moving, forward).data
     ratio = float(np.linalg.det(affine[:3, :3]))
     jacobian = jacobian_determinant(forward)[brain] / ratio

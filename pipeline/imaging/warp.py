@@ -192,6 +192,50 @@ def inverse_error_mm(field: Field, inverse: Field, mask: Volume) -> NDArray[np.f
     return np.asarray(np.linalg.norm(back - points, axis=0))
 
 
+def mend_inverse(inverse: Field, field: Field, affine: FloatArray, most_mm: float) -> Field:
+    """The inverse of a field, and that of its affine part where it is none.
+
+    Parameters
+    ----------
+    inverse, field : Field
+        From B to A, and from A to B.
+    affine : (4, 4) array
+        Affine part of `field`, RAS+ mm.
+    most_mm : float
+        Points that come back farther than this from where they set out take the affine.
+    """
+    points = grid_points_mm(inverse.shape, inverse.affine)
+    there = points + np.moveaxis(inverse.displacement_mm, 3, 0)
+    missed = np.linalg.norm(there + displacement_at(field, there) - points, axis=0)
+    straight = _apply(np.linalg.inv(affine), points) - points
+    mended = np.where(missed <= most_mm, there - points, straight)
+    return Field(np.ascontiguousarray(np.moveaxis(mended, 0, 3)), inverse.affine)
+
+
+def affine_part(field: Field, mask: Volume) -> FloatArray:
+    """Affine (4, 4), RAS+ mm, next to a field in the sense of least squares.
+
+    `mask` lies on the grid of `field`; only its voxels count.
+    """
+    inside = mask.data > 0
+    points = grid_points_mm(field.shape, field.affine)[:, inside].T.astype(float)
+    there = points + field.displacement_mm[inside]
+    centre = points.mean(axis=0)
+    columns = np.column_stack([points - centre, np.ones(len(points))])
+    rows = np.linalg.lstsq(columns, there, rcond=None)[0].T
+    affine = np.eye(4)
+    affine[:3, :3] = rows[:, :3]
+    affine[:3, 3] = rows[:, 3] - rows[:, :3] @ centre
+    return affine
+
+
+def resample_field(field: Field, onto: Volume) -> Field:
+    """The displacements of a field on another grid, by linear interpolation."""
+    points = grid_points_mm(onto.shape, onto.affine)
+    displacement = np.moveaxis(displacement_at(field, points), 0, 3)
+    return Field(np.ascontiguousarray(displacement), onto.affine)
+
+
 def jacobian_determinant(field: Field) -> NDArray[np.float32]:
     """Local volume ratio target to grid, (X, Y, Z); at or below zero the field folds."""
     to_grid = np.linalg.inv(field.affine[:3, :3]).astype(np.float32)

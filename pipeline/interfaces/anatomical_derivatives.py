@@ -30,13 +30,17 @@ from pipeline.imaging.brain import filled_holes, is_stripped, missing_brain
 from pipeline.imaging.normalisation import (
     FIELD_SPACING_MM,
     Normalisation,
-    affine_part,
     judge_normalisation,
 )
 from pipeline.imaging.shared_world import ALIKE, SharedWorld, compare_worlds
 from pipeline.imaging.tissue_masks import shares_within
-from pipeline.imaging.warp import coarse_grid, resample
-from pipeline.interfaces.anatomy import NORMALISATION_KEYS, anatomy_warnings, written_shares
+from pipeline.imaging.warp import affine_part, coarse_grid, resample
+from pipeline.interfaces.anatomy import (
+    OTHER_LIKENESS,
+    anatomy_warnings,
+    normalisation_figures,
+    written_shares,
+)
 from pipeline.io.atlas import load_template
 from pipeline.io.images import read_volume, write_volume
 from pipeline.io.tables import write_json
@@ -143,11 +147,11 @@ class TakeDerivatives(SimpleInterface):  # type: ignore[misc]
             "MissingLowerBrain_percent": 100 * missing.lower,
             "NotFiniteInBrain_percent": 100 * float(holes[brain.data].mean()),
             **{_WORLD_KEYS[key]: value for key, value in asdict(world).items()},
-            **{NORMALISATION_KEYS[key]: value for key, value in asdict(way.quality).items()},
+            **normalisation_figures(way.quality),
         }
         written, volumes = written_shares(folder, shares_within(brain, *tissues))
         quality |= volumes
-        quality["Warnings"] = [*anatomy_warnings(quality), *_told_of_world(world)]
+        quality["Warnings"] = [*anatomy_warnings(quality, OTHER_LIKENESS), *_told_of_world(world)]
         self._results.update(
             written,
             t1w_preproc=str(write_volume(folder / "t1w_preproc.nii.gz", corrected)),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +36,7 @@ from pipeline.imaging.labelling import (
     tissue_shares,
     warp_atlas,
 )
-from pipeline.imaging.normalisation import normalise
+from pipeline.imaging.normalisation import NormalisationQuality, normalise
 from pipeline.io.atlas import load_template
 from pipeline.io.deepbet import deepbet_mask
 from pipeline.io.images import read_labels, read_volume, write_volume
@@ -117,16 +117,22 @@ class Normalise(SimpleInterface):  # type: ignore[misc]
             load_template(),
             read_itk_transform(self.inputs.mni2t1w_affine),
         )
-        quality = {NORMALISATION_KEYS[key]: value for key, value in asdict(found.quality).items()}
         self._results.update(
             t1w2mni_xfm=str(write_field(folder / "t1w2mni_xfm.nii.gz", found.template2image)),
             mni2t1w_xfm=str(write_field(folder / "mni2t1w_xfm.nii.gz", found.image2template)),
-            quality=str(write_json(folder / "normalisation.json", quality)),
+            quality=str(
+                write_json(folder / "normalisation.json", normalisation_figures(found.quality))
+            ),
         )
         return runtime
 
 
-NORMALISATION_KEYS = {
+def normalisation_figures(quality: NormalisationQuality) -> dict[str, float]:
+    """Figures of a normalisation by their names in files."""
+    return {_QUALITY_KEYS[key]: value for key, value in asdict(quality).items()}
+
+
+_QUALITY_KEYS = {
     "correlation": "TemplateCorrelation",
     "affine_volume_ratio": "BrainToTemplateVolume_ratio",
     "jacobian_smallest": "JacobianSmallest",
@@ -233,18 +239,24 @@ def written_shares(folder: Path, shares: TissueShares) -> tuple[dict[str, str], 
     return files, volumes
 
 
-def anatomy_warnings(
-    quality: Mapping[str, Any], usual_correlation: float = 0.85, least_correlation: float = 0.8
-) -> list[str]:
-    """What in the figures of an anatomy asks for a look at its pictures.
+@dataclass(frozen=True)
+class Likeness:
+    """How well a warped brain correlates with the template."""
 
-    Parameters
-    ----------
-    quality : mapping
-        Keys as in the JSON file of the quality.
-    usual_correlation, least_correlation : float
-        Of the warped brain and the template, with the backend that made the warp.
-    """
+    usual: float
+    least: float
+    """Less asks for a look."""
+
+
+OWN_LIKENESS = Likeness(usual=0.85, least=0.8)
+"""Of our own warps, which look for it."""
+OTHER_LIKENESS = Likeness(usual=0.71, least=0.6)
+"""Of smoother warps that look for something else: SPM12's reached 0.71 on a real head, 0.79 on a
+simulated one."""
+
+
+def anatomy_warnings(quality: Mapping[str, Any], likeness: Likeness = OWN_LIKENESS) -> list[str]:
+    """What in the figures of an anatomy asks for a look at its pictures."""
     doubts = {
         "MissingBrain_percent": (
             "of the brain lie outside the T1w image or where it is black",
@@ -260,11 +272,17 @@ def anatomy_warnings(
         f"{quality[key]:.2g} % {what}" for key, (what, most) in doubts.items()
         if quality[key] > most
     ]  # fmt: skip
-    likeness, squeezed = quality["TemplateCorrelation"], quality["JacobianSmallest"]
-    if likeness < least_correlation:
+    return told + warp_warnings(quality, likeness)
+
+
+def warp_warnings(quality: Mapping[str, Any], likeness: Likeness) -> list[str]:
+    """What in the figures of a way to MNI space asks for a look."""
+    told = []
+    correlation, squeezed = quality["TemplateCorrelation"], quality["JacobianSmallest"]
+    if correlation < likeness.least:
         told.append(
-            f"the brain correlates with the template by {likeness:.2f} only; "
-            f"{usual_correlation:g} is usual"
+            f"the brain correlates with the template by {correlation:.2f} only; "
+            f"{likeness.usual:g} is usual"
         )
     if squeezed < _USUAL_JACOBIAN:
         told.append(f"the way to MNI space squeezes the brain to {squeezed:.2g} of its volume")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +28,12 @@ from pipeline.imaging.normalisation import FIELD_SPACING_MM, judge_normalisation
 from pipeline.imaging.tissue_masks import brain_of_tissues
 from pipeline.imaging.tissue_space import align_tissue_space
 from pipeline.imaging.warp import coarse_grid, compose_fields, moved_grid, moved_places
-from pipeline.interfaces.anatomy import NORMALISATION_KEYS, anatomy_warnings, written_shares
+from pipeline.interfaces.anatomy import (
+    OTHER_LIKENESS,
+    anatomy_warnings,
+    normalisation_figures,
+    written_shares,
+)
 from pipeline.interfaces.spm import NewSegment
 from pipeline.io.atlas import load_template
 from pipeline.io.images import read_volume, write_volume
@@ -216,11 +220,11 @@ class TakeSegmentation(SimpleInterface):  # type: ignore[misc]
             ),
             "SkullStripped": is_stripped(corrected, brain),
             "NotFiniteInBrain_percent": 100 * not_finite / np.count_nonzero(brain.data),
-            **{NORMALISATION_KEYS[key]: value for key, value in asdict(way.quality).items()},
+            **normalisation_figures(way.quality),
         }
         written, volumes = written_shares(folder, shares)
         quality |= volumes
-        doubts = anatomy_warnings(quality, _USUAL_CORRELATION, _LEAST_CORRELATION)
+        doubts = anatomy_warnings(quality, OTHER_LIKENESS)
         quality["Warnings"] = [*doubts, *_told_of_segmentation(quality)]
         self._results.update(
             written,
@@ -243,10 +247,6 @@ class TakeSegmentation(SimpleInterface):  # type: ignore[misc]
             compose_fields(there, forward, coarse_grid(template, FIELD_SPACING_MM)),
             compose_fields(backward, back, coarse_grid(brain, FIELD_SPACING_MM)),
         )
-
-
-_USUAL_CORRELATION, _LEAST_CORRELATION = 0.71, 0.6
-"""SPM12 does not look for correlation; its warps are smoother than our own."""
 
 
 def _bias_range(raw: Volume, corrected: Volume, inside: Any) -> float:

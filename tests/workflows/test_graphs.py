@@ -102,6 +102,7 @@ SETTINGS = {
         "parcellation.backend=given",
         "parcellation.dseg=/labels/sub-{subject}_dseg.nii.gz",
     ),
+    "FSL": ("motion.backend=fsl", "coregistration.backend=fsl", "normalisation.backend=fsl"),
     "regions of all kinds": (
         "regions.sides=true",
         "regions.grey_masked=true",

@@ -8,13 +8,19 @@ from typing import Any
 
 from pipeline.config.motion import MotionOptions
 from pipeline.config.schema import Resources
-from workflows.motion import embedded, none, spm
+from workflows.motion import embedded, fsl, none, spm
 
-MODULES: Mapping[str, ModuleType] = {"embedded": embedded, "none": none, "spm": spm}
+MODULES: Mapping[str, ModuleType] = {
+    "embedded": embedded,
+    "fsl": fsl,
+    "none": none,
+    "spm": spm,
+}
 """Backend to its module, with `REQUIRES` and `METHODS`."""
 
 BACKENDS: Mapping[str, Any] = {
     "embedded": embedded.init_embedded_motion_wf,
+    "fsl": fsl.init_fsl_motion_wf,
     "none": none.init_no_motion_wf,
     "spm": spm.init_spm_motion_wf,
 }
