@@ -84,10 +84,20 @@ class SpmMotion(_CorrectedMotion):
     """Distance of the points that are compared."""
 
 
+class FreeSurferMotion(_CorrectedMotion):
+    """mri_robust_template of FreeSurfer: every frame by itself, robustly, to the mean of all."""
+
+    backend: Literal["freesurfer"] = "freesurfer"
+    fwhm_mm: float = Field(default=10, ge=0, le=20)
+    """Smoothing for the estimation only, FWHM; 10 mm is what PETPrep takes for this program."""
+
+
 class NoMotion(Section):
     """Frames are taken as they are, and motion is not looked for."""
 
     backend: Literal["none"] = "none"
 
 
-MotionOptions = Annotated[EmbeddedMotion | SpmMotion | NoMotion, Field(discriminator="backend")]
+MotionOptions = Annotated[
+    EmbeddedMotion | SpmMotion | FreeSurferMotion | NoMotion, Field(discriminator="backend")
+]
