@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import math
+import os
 import shutil
 import sys
 from pathlib import Path
@@ -16,6 +17,12 @@ from rich.table import Table
 from pipeline import __version__
 from pipeline.bids.dataset import Selection
 from pipeline.bids.derivatives import dataset_description, raw_link
+from pipeline.bids.freesurfer_subjects import (
+    Subjects,
+    find_subjects_dir,
+    require_subjects,
+    to_reconstruct,
+)
 from pipeline.bids.group_table import group_place
 from pipeline.bids.preflight import (
     Plan,
@@ -29,7 +36,7 @@ from pipeline.bids.preflight import (
 from pipeline.bids.runs import FrameChoice
 from pipeline.config.load import load_settings
 from pipeline.config.motion import EmbeddedMotion
-from pipeline.config.parcellation import GivenParcellation
+from pipeline.config.parcellation import FreeSurferParcellation, GivenParcellation
 from pipeline.config.regions import MniImage
 from pipeline.config.schema import Settings
 from pipeline.core.errors import ConfigError, DataError
@@ -249,8 +256,27 @@ def _survey(args: argparse.Namespace, settings: Settings) -> Plan:
         plan = with_unknown_names(plan, "motion.sessions", settings.motion.sessions)
     if isinstance(settings.parcellation, GivenParcellation):
         plan = require_labels(plan, settings.parcellation.dseg)
+    if isinstance(settings.parcellation, FreeSurferParcellation):
+        plan = _with_subjects(args, plan, settings.parcellation)
     if settings.coregistration.init_file is not None:
         plan = require_transforms(plan, settings.coregistration.init_file)
+    return plan
+
+
+def _with_subjects(args: argparse.Namespace, plan: Plan, options: FreeSurferParcellation) -> Plan:
+    """The plan with the subjects of FreeSurfer; what is missing can be made."""
+    from pipeline.execution.freesurfer_licence import require_licence
+
+    place = find_subjects_dir(options.subjects_dir, args.bids_dir, args.out_dir, os.environ)
+    plan = require_subjects(plan, Subjects(place, options.subject, options.run), args.bids_dir)
+    if missing := to_reconstruct(plan):
+        if shutil.which("recon-all") is None:
+            raise ConfigError(
+                f"parcellation.backend = 'freesurfer' has to run recon-all for "
+                f"{missing[0].name}, which is not on the PATH; source SetUpFreeSurfer.sh, or take "
+                f"only what is finished in {place} with parcellation.run = false"
+            )
+        require_licence(os.environ)
     return plan
 
 
@@ -267,8 +293,11 @@ def _frame_choice(settings: Settings) -> FrameChoice:
 
 def _check_programs(settings: Settings) -> None:
     """Refuse settings that need a program which is not there."""
+    from pipeline.execution.freesurfer_licence import require_licence
     from workflows.session import required_programs
 
+    if "freesurfer" in required_programs(settings):
+        require_licence(os.environ)
     for program, setting in required_programs(settings).items():
         if shutil.which(program) is None:
             raise ConfigError(

@@ -9,11 +9,26 @@ from __future__ import annotations
 import re
 import shlex
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from nipype.interfaces import freesurfer
-from nipype.interfaces.base import CommandLine
+from nipype.interfaces.base import (
+    BaseInterfaceInputSpec,
+    CommandLine,
+    File,
+    SimpleInterface,
+    TraitedSpec,
+    traits,
+)
 
+from pipeline.bids.freesurfer_subjects import (
+    LABELS,
+    State,
+    brain_stem_labels,
+    stale_locks,
+    subject_state,
+)
 from pipeline.core.errors import ToolError
 
 _ONE_THREAD = {"OMP_NUM_THREADS": "1", "ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS": "1"}
@@ -56,6 +71,93 @@ class Coregister(_Checked, freesurfer.MRICoreg):  # type: ignore[misc]
         if name == "out_lta_file":
             return spec.argstr % shlex.quote(Path(self._list_outputs()[name]).name)
         return super()._format_arg(name, spec, value)
+
+
+class _ReconAll(_Checked, freesurfer.ReconAll):  # type: ignore[misc]
+    """recon-all, from the start or with the steps whose results are missing."""
+
+    def _format_arg(self, name: str, spec: Any, value: Any) -> Any:
+        if name == "T1_files":
+            value = [shlex.quote(path) for path in value]
+        return super()._format_arg(name, spec, value)
+
+    def _list_outputs(self) -> dict[str, Any]:
+        # some hundred files; what is needed of them is asked for by name
+        return {}
+
+
+class _ReconstructInputSpec(BaseInterfaceInputSpec):  # type: ignore[misc]
+    t1w = File(exists=True, mandatory=True, desc="T1w of the data set")
+    subject_dir = traits.Str(mandatory=True, desc="folder of the subject, there or to be made")
+    run = traits.Bool(True, usedefault=True, desc="make what is missing")
+    threads = traits.Int(1, usedefault=True, nohash=True, desc="of recon-all")
+
+
+class _ReconstructOutputSpec(TraitedSpec):  # type: ignore[misc]
+    labels = File(exists=True, desc="aparc+aseg")
+    brain_stem = File(exists=True, desc="substructures of the brain stem, if they were made")
+
+
+class Reconstruct(SimpleInterface):  # type: ignore[misc]
+    """Labels of a subject of FreeSurfer; recon-all is run where it did not come to its end.
+
+    It is asked every time, as subjects lie outside of the working folder.
+    """
+
+    input_spec, output_spec = _ReconstructInputSpec, _ReconstructOutputSpec
+    _always_run = True
+
+    def _run_interface(self, runtime: Any) -> Any:
+        folder = Path(self.inputs.subject_dir)
+        state = subject_state(folder)
+        if state is not State.FINISHED:
+            if not self.inputs.run or state in (State.RUNNING, State.FOREIGN):
+                raise ToolError(_not_to_be_had(folder, state))
+            self._reconstruct(folder, runtime.cwd)
+        if not (folder / LABELS).is_file():
+            raise ToolError(
+                f"recon-all left no {LABELS.name} of {folder.name}; see its scripts/recon-all.log"
+            )
+        self._results["labels"] = str(folder / LABELS)
+        if brain_stem := brain_stem_labels(folder):
+            self._results["brain_stem"] = str(brain_stem)
+        return runtime
+
+    def _reconstruct(self, folder: Path, cwd: str) -> None:
+        for lock in stale_locks(folder):
+            lock.unlink()
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        t1w, threads = Path(self.inputs.t1w), self.inputs.threads
+        inputs = {"parallel": True, "openmp": threads} if threads > 1 else {}
+        # recon-all quotes no names: it gets one without spaces
+        with TemporaryDirectory() as plain:
+            link = Path(plain) / f"T1w{''.join(t1w.suffixes[-2:])}"
+            link.symlink_to(t1w.resolve())
+            recon_all = _ReconAll(
+                directive="all",
+                subject_id=folder.name,
+                subjects_dir=str(folder.parent),
+                T1_files=[str(link)],
+                **inputs,
+            )
+            try:
+                recon_all.run(cwd=cwd)
+            except ToolError as error:
+                log = f"see scripts/recon-all.log of {folder.name} in {folder.parent}"
+                raise ToolError(f"{error}; {log}") from error
+
+
+def _not_to_be_had(folder: Path, state: State) -> str:
+    """Why a subject cannot be used, and what to do about it."""
+    where = f"FreeSurfer's subject {folder.name} in {folder.parent}"
+    if state is State.RUNNING:
+        return (
+            f"{where}: another recon-all is at work on it, or was stopped without a word; wait "
+            "for it, or, if none is at work, delete its scripts/IsRunning.*"
+        )
+    if state is State.FOREIGN:
+        return f"{where} is no finished one, nor can recon-all go on with it; delete it"
+    return f"{where} is {state}; run recon-all, or set parcellation.run = true"
 
 
 def what_failed(said: str) -> str:
