@@ -209,7 +209,7 @@ def test_unknown_participant_is_told_the_nearest(bids_dir, out_dir, capsys):
         ("resources.n_procs=0", ("resources.n_procs", "greater than or equal to 1")),
         ("resources", ("--set resources: expected section.key=value",)),
         ("motion.backend.deeper=1", ("motion",)),
-        ("motion.backend=non", ("motion.backend: 'non' is not one of 'embedded', 'none'",)),
+        ("motion.backend=non", ("motion.backend: 'non' is not one of 'embedded'", "'none'")),
         ("regions.reference.labels=[99999]", ("99999",)),
         ("regions.reference.erosion_mm=20", ("erosion_mm must be between 0 and 10 mm",)),
         ("regions.reference.recipe=plane", ("'planes'", "'distance'")),
