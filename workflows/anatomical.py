@@ -18,9 +18,11 @@ from pipeline.config.parcellation import (
 )
 from pipeline.config.schema import Settings
 from pipeline.interfaces.outputs import SaveDerivatives
-from workflows._graph import io_node, port_names
+from workflows._graph import given, handed, io_node, port_names
 from workflows.anatomy import init_anatomy_wf
 from workflows.anatomy.contract import AnatomyOutputs
+from workflows.normalisation import init_normalisation_wf
+from workflows.normalisation.contract import NormalisationInputs, NormalisationOutputs
 from workflows.outputs import anatomical_results
 from workflows.parcellation import init_parcellation_wf
 from workflows.parcellation.contract import ParcellationInputs
@@ -65,12 +67,13 @@ def init_anatomical_wf(
     name: str,
     subject: Path | None = None,
 ) -> Any:
-    """Anatomy and parcellation of one T1w, and their derivatives; see `AnatomicalOutputs`.
+    """Anatomy, way to MNI space and labels of a T1w, and their files; see `AnatomicalOutputs`.
 
     Where FreeSurfer labels the brain, `subject` is the folder of its subject, if it was looked up.
     """
     workflow = pe.Workflow(name=name)
     anatomy_wf = init_anatomy_wf(settings.anatomy, settings.resources)
+    normalisation_wf = init_normalisation_wf(settings.normalisation, settings.resources)
     parcellation_wf = init_parcellation_wf(
         labels_of(settings.parcellation, entities, subject), settings.resources
     )
@@ -89,16 +92,20 @@ def init_anatomical_wf(
         name="ds_anatomy",
         mem_gb=0.1,
     )
-    given = [port for port in port_names(ParcellationInputs) if port in port_names(AnatomyOutputs)]
-    saved = [port for port in results.targets if port != "dseg"]
+    ways, needed = port_names(NormalisationOutputs), port_names(ParcellationInputs)
+    own = [port for port in port_names(AnatomyOutputs) if port not in ways]
     workflow.connect(
         [
-            (anatomy_wf, parcellation_wf, [(f"outputnode.{p}", f"inputnode.{p}") for p in given]),
-            (anatomy_wf, outputnode, [(f"outputnode.{p}", p) for p in port_names(AnatomyOutputs)]),
-            (parcellation_wf, outputnode, [("outputnode.dseg", "dseg")]),
-            (anatomy_wf, ds_anatomy, [(f"outputnode.{p}", p) for p in saved]),
-            (parcellation_wf, ds_anatomy, [("outputnode.dseg", "dseg")]),
-            (anatomy_wf, ds_anatomy, [("outputnode.quality", "found")]),
+            (anatomy_wf, normalisation_wf, handed(*port_names(NormalisationInputs))),
+            (anatomy_wf, parcellation_wf, handed(*(p for p in needed if p in own))),
+            (anatomy_wf, outputnode, given(*own)),
+            (anatomy_wf, ds_anatomy, given(*(p for p in own if p in results.targets))),
+            (normalisation_wf, parcellation_wf, handed(*(p for p in needed if p in ways))),
+            (normalisation_wf, outputnode, given(*ways)),
+            (normalisation_wf, ds_anatomy, given(*(p for p in ways if p in results.targets))),
+            (normalisation_wf, ds_anatomy, [("outputnode.quality", "found")]),
+            (parcellation_wf, outputnode, given("dseg")),
+            (parcellation_wf, ds_anatomy, given("dseg")),
         ]
     )
     return workflow

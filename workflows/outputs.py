@@ -17,6 +17,8 @@ from pipeline.bids.model_sidecars import (
 )
 from pipeline.bids.scan import ScanInputs
 from pipeline.bids.sidecar import frame_metadata
+from pipeline.config.anatomy import DerivativesAnatomy
+from pipeline.config.normalisation import AnatomyNormalisation
 from pipeline.config.parcellation import EmbeddedParcellation, GivenParcellation
 from pipeline.config.partial_volume import NoPartialVolume
 from pipeline.config.regions import Ellipsoid, MniImage
@@ -55,13 +57,15 @@ def anatomical_results(
 ) -> Results:
     """Outputs of the anatomical workflow of a T1w."""
     about: dict[str, Any] = {"Sources": [_uri(t1w, bids_dir)], **_software()}
-    backend = {"Backend": settings.anatomy.backend}
+    backend: dict[str, Any] = {"Backend": settings.anatomy.backend}
+    if isinstance(settings.anatomy, DerivativesAnatomy):
+        backend |= _FOUND_OF_DERIVATIVES
     parcellation: dict[str, Any] = {
         "Backend": settings.parcellation.backend,
         "Description": "FreeSurfer label numbers",
         "LabelMap": {str(number): name for number, name in LABEL_NAMES.items()},
     }
-    field: dict[str, Any] = {"Units": "mm", **backend, "Description": _FIELD}
+    field = {"Units": "mm", "Backend": _way_to_mni(settings), "Description": _FIELD}
     labels_desc = ATLAS
     if not isinstance(settings.parcellation, EmbeddedParcellation):
         parcellation["LabelMap"][str(PONS)] = "Pons"
@@ -90,6 +94,12 @@ def anatomical_results(
         },
         about,
     )
+
+
+def _way_to_mni(settings: Settings) -> str:
+    """Backend that made the displacement fields."""
+    own = isinstance(settings.normalisation, AnatomyNormalisation)
+    return settings.anatomy.backend if own else settings.normalisation.backend
 
 
 def session_results(scan: ScanInputs, bids_dir: Path, settings: Settings) -> Results:
@@ -223,6 +233,7 @@ def _results(
 
 # the run replaces these by what it decided and found
 _FOUND_OF_CORRECTION: dict[str, Any] = {"MotionCorrected": "n/a", "MotionCorrectionReason": "n/a"}
+_FOUND_OF_DERIVATIVES = dict.fromkeys(("Pipeline", "PipelineVersion", "PipelineT1w"), "n/a")
 _FOUND_OF_MOTION: dict[str, Any] = dict.fromkeys(
     (
         "MedianStep_mm",

@@ -10,6 +10,7 @@ from pipeline.bids.findings import Finding
 from pipeline.bids.preflight import given_transform
 from pipeline.bids.scan import ScanInputs
 from pipeline.config.coregistration import CoregistrationOptions
+from pipeline.config.normalisation import AnatomyNormalisation, NormalisationOptions
 from pipeline.config.schema import Settings
 from pipeline.interfaces.outputs import SaveDerivatives
 from pipeline.interfaces.reports import SessionPage
@@ -19,6 +20,7 @@ from workflows import (
     coregistration,
     kinetics,
     motion,
+    normalisation,
     parcellation,
     partial_volume,
     regions,
@@ -150,6 +152,7 @@ def methods(settings: Settings) -> list[str]:
     """What the backends that run did, a sentence or two each."""
     return [
         anatomy.MODULES[settings.anatomy.backend].methods(settings.anatomy),
+        *_way_to_mni(settings.normalisation),
         parcellation.MODULES[settings.parcellation.backend].METHODS,
         motion.MODULES[settings.motion.backend].METHODS,
         coregistration.MODULES[settings.coregistration.backend].METHODS,
@@ -159,10 +162,18 @@ def methods(settings: Settings) -> list[str]:
     ]
 
 
+def _way_to_mni(options: NormalisationOptions) -> list[str]:
+    """Nothing where the anatomy's own way is taken, of which the anatomy tells."""
+    if isinstance(options, AnatomyNormalisation):
+        return []
+    return [normalisation.MODULES[options.backend].METHODS]
+
+
 def required_programs(settings: Settings) -> dict[str, str]:
     """Programs that the backends need, each with the setting that asks for it."""
     steps = {
         "anatomy": (anatomy, settings.anatomy),
+        "normalisation": (normalisation, settings.normalisation),
         "parcellation": (parcellation, settings.parcellation),
         "motion": (motion, settings.motion),
         "coregistration": (coregistration, settings.coregistration),

@@ -15,6 +15,7 @@ from rich.console import Console
 from rich.table import Table
 
 from pipeline import __version__
+from pipeline.bids.anatomical_derivatives import find_source, require_anatomy
 from pipeline.bids.dataset import Selection
 from pipeline.bids.derivatives import dataset_description, raw_link
 from pipeline.bids.freesurfer_subjects import (
@@ -34,6 +35,7 @@ from pipeline.bids.preflight import (
     with_unknown_names,
 )
 from pipeline.bids.runs import FrameChoice
+from pipeline.config.anatomy import DerivativesAnatomy, EmbeddedAnatomy
 from pipeline.config.load import load_settings
 from pipeline.config.motion import EmbeddedMotion
 from pipeline.config.parcellation import FreeSurferParcellation, GivenParcellation
@@ -85,6 +87,7 @@ def check(args: argparse.Namespace) -> int:
     """Print what would run, and every oddity."""
     settings = _settings(args)
     _check_folders(args.bids_dir, args.out_dir)
+    settings = _with_anatomy_found(settings, args.bids_dir)
     plan = _survey(args, settings)
     print(render_plan(plan))
     if missing := missing_group_column(args.bids_dir, settings.group.group_column):
@@ -103,10 +106,11 @@ def graph(args: argparse.Namespace) -> int:
 
     settings = _settings(args)
     _check_folders(args.bids_dir, args.out_dir)
+    settings = _with_anatomy_found(settings, args.bids_dir)
     plan = _survey(args, settings)
     _require_scans(plan)
     first = plan.scans[0]
-    workflow = init_cohort_wf(Plan((first,), (), (), ()), _folders(args), settings)
+    workflow = init_cohort_wf(Plan((first,), (), (), (), plan.subjects), _folders(args), settings)
     make_folder(args.out_dir)
     path = args.out_dir / f"{first.label}_graph.svg"
     figure = steps_figure(f"{first.label}: what waits for what", step_edges(workflow))
@@ -132,6 +136,7 @@ def _run_participants(args: argparse.Namespace, settings: Settings) -> int:
     from pipeline.execution.run import Limits, make_folder, run_graph
     from workflows.cohort import init_cohort_wf
 
+    settings = _with_anatomy_found(settings, args.bids_dir)
     plan = _survey(args, settings)
     for label, findings in plan.blocked:
         for finding in findings:
@@ -243,17 +248,31 @@ def _settings(args: argparse.Namespace) -> Settings:
     return load_settings(args.config, overrides)
 
 
+def _with_anatomy_found(settings: Settings, bids_dir: Path) -> Settings:
+    """The settings with the folder of anatomical derivatives that they mean, if any."""
+    anatomy = settings.anatomy
+    if not isinstance(anatomy, DerivativesAnatomy):
+        return settings
+    # the shortest way from here, so that no folder of this machine enters the outputs
+    folder = os.path.relpath(find_source(bids_dir, anatomy.folder).folder)
+    return settings.model_copy(update={"anatomy": anatomy.model_copy(update={"folder": folder})})
+
+
 def _survey(args: argparse.Namespace, settings: Settings) -> Plan:
     """What would run under these settings; files that they name are there."""
-    if settings.anatomy.brain == "deepbet" and not deepbet_is_installed():
+    anatomy = settings.anatomy
+    deepbet = isinstance(anatomy, EmbeddedAnatomy) and anatomy.brain == "deepbet"
+    if deepbet and not deepbet_is_installed():
         raise ConfigError(
             "anatomy.brain = 'deepbet' needs deepbet and torch; pip install 'petbind[deepbet]'"
         )
     _check_programs(settings)
     _check_regions(settings)
-    plan = survey(args.bids_dir, _selection(args), settings.anatomy.t1w, _frame_choice(settings))
+    plan = survey(args.bids_dir, _selection(args), anatomy.t1w, _frame_choice(settings))
     if isinstance(settings.motion, EmbeddedMotion):
         plan = with_unknown_names(plan, "motion.sessions", settings.motion.sessions)
+    if isinstance(anatomy, DerivativesAnatomy):
+        plan = require_anatomy(plan, find_source(args.bids_dir, anatomy.folder))
     if isinstance(settings.parcellation, GivenParcellation):
         plan = require_labels(plan, settings.parcellation.dseg)
     if isinstance(settings.parcellation, FreeSurferParcellation):

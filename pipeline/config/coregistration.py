@@ -75,6 +75,23 @@ class FreeSurferCoregistration(Section):
         return None
 
 
+class FslCoregistration(Section):
+    """FLIRT of FSL: the mean PET to the brain in the T1w."""
+
+    backend: Literal["fsl"] = "fsl"
+    cost: Literal["normmi", "mutualinfo", "corratio"] = "normmi"
+    """What is made best, in the coarse search and after it; those of FLIRT that are meant for
+    images of two kinds."""
+    least_score: float = Field(default=0.5, ge=0, le=1)
+    """A session whose tissues explain less of its PET (0 to 1) is flagged; 0.84 to 0.91 is usual,
+    noise and half a head stay below 0.5."""
+
+    @property
+    def init_file(self) -> str | None:
+        """Pattern of given transforms: none."""
+        return None
+
+
 class NoCoregistration(Section):
     """PET and T1w lie as told: nothing is searched, and the alignment is only measured."""
 
@@ -101,6 +118,10 @@ class NoCoregistration(Section):
 
 
 CoregistrationOptions = Annotated[
-    EmbeddedCoregistration | SpmCoregistration | FreeSurferCoregistration | NoCoregistration,
+    EmbeddedCoregistration
+    | FreeSurferCoregistration
+    | FslCoregistration
+    | SpmCoregistration
+    | NoCoregistration,
     Field(discriminator="backend"),
 ]

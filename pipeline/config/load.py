@@ -123,6 +123,7 @@ def find_study(config: str) -> Path:
 def _count_from(folder: Path, content: dict[str, Any]) -> None:
     """Take relative paths in the content of a file as relative to its folder."""
     named = [(_table(content, "parcellation"), key) for key in ("dseg", "subjects_dir")]
+    named += [(_table(content, "anatomy"), "folder")]
     named += [(area, "image") for area in _table(content, "regions", "mni").values()]
     for section, key in named:
         if isinstance(section, dict) and isinstance(section.get(key), str) and section[key]:
@@ -184,6 +185,8 @@ def _explain(error: ValidationError, source: str) -> str:
             message = "no such setting" + _nearest(problem["loc"])
         if problem["loc"] == ("parcellation", "embedded", "dseg"):
             message = "for labels of your own; set parcellation.backend = 'given' too"
+        if problem["loc"] == ("anatomy", "embedded", "folder"):
+            message = "for existing anatomy; set anatomy.backend = 'derivatives' too"
         if problem["type"] == "tuple_type":
             message = f"a list is expected, as in [17, 53], not {problem['input']!r}"
         if problem["type"] == "dataclass_type":
@@ -194,7 +197,10 @@ def _explain(error: ValidationError, source: str) -> str:
 
 def _written_place(location: tuple[int | str, ...]) -> list[str]:
     """A place in the settings as people write it, without the backend or recipe chosen there."""
-    steps = {"parcellation", "motion", "coregistration", "partial_volume"}
+    steps = {
+        *("anatomy", "normalisation", "parcellation", "motion", "coregistration"),
+        "partial_volume",
+    }
     backend = len(location) > 2 and location[0] in steps
     recipe = len(location) > 3 and location[:2] == ("regions", "reference")
     left_out = {1} if backend else {2} if recipe else set()

@@ -92,6 +92,15 @@ class FreeSurferMotion(_CorrectedMotion):
     """Smoothing for the estimation only, FWHM; 10 mm is what PETPrep takes for this program."""
 
 
+class FslMotion(_CorrectedMotion):
+    """MCFLIRT of FSL: every frame by itself to the mean of the frames."""
+
+    backend: Literal["fsl"] = "fsl"
+    cost: Literal["normcorr", "mutualinfo", "normmi", "corratio", "leastsquares"] = "normcorr"
+    """What is made best. Normalised correlation, MCFLIRT's own choice, does not mind how hot a
+    frame is; `mutualinfo` and `normmi` do not mind either where the tracer is."""
+
+
 class NoMotion(Section):
     """Frames are taken as they are, and motion is not looked for."""
 
@@ -99,5 +108,6 @@ class NoMotion(Section):
 
 
 MotionOptions = Annotated[
-    EmbeddedMotion | SpmMotion | FreeSurferMotion | NoMotion, Field(discriminator="backend")
+    EmbeddedMotion | FreeSurferMotion | FslMotion | SpmMotion | NoMotion,
+    Field(discriminator="backend"),
 ]

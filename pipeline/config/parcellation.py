@@ -48,8 +48,9 @@ class FreeSurferParcellation(Section):
     hours; otherwise sessions without a finished subject do not run. A finished subject is never
     touched."""
     threads: int = Field(default=1, ge=1)
-    """Threads of each recon-all, of `resources.n_procs` at most; FreeSurfer's makers say results
-    are the same. Several subjects at a time, each with one, are done sooner."""
+    """Threads of each recon-all (`-parallel -openmp`), of `resources.n_procs` at most. Several
+    subjects at a time with one each are done sooner, and only with one is it certain that the last
+    digit does not depend on them."""
 
     @field_validator("subject")
     @classmethod

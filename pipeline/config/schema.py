@@ -6,10 +6,11 @@ from typing import Any
 
 from pydantic import Field, field_validator, model_validator
 
-from pipeline.config.anatomy import EmbeddedAnatomy
+from pipeline.config.anatomy import AnatomyOptions, EmbeddedAnatomy
 from pipeline.config.coregistration import CoregistrationOptions, EmbeddedCoregistration
 from pipeline.config.kinetics import Kinetics
 from pipeline.config.motion import EmbeddedMotion, MotionOptions
+from pipeline.config.normalisation import AnatomyNormalisation, NormalisationOptions
 from pipeline.config.parcellation import EmbeddedParcellation, ParcellationOptions
 from pipeline.config.partial_volume import NoPartialVolume, PartialVolumeOptions
 from pipeline.config.regions import Regions
@@ -67,7 +68,8 @@ class Settings(Section):
     """Everything a study can set."""
 
     scan: Scan = Scan()
-    anatomy: EmbeddedAnatomy = EmbeddedAnatomy()
+    anatomy: AnatomyOptions = EmbeddedAnatomy()
+    normalisation: NormalisationOptions = AnatomyNormalisation()
     parcellation: ParcellationOptions = EmbeddedParcellation()
     motion: MotionOptions = EmbeddedMotion()
     coregistration: CoregistrationOptions = EmbeddedCoregistration()
@@ -80,13 +82,13 @@ class Settings(Section):
     @model_validator(mode="before")
     @classmethod
     def _default_backend(cls, content: Any) -> Any:
-        """A section that names no backend means the embedded one."""
+        """A section that names no backend means the embedded one, or the anatomy's own way."""
         if not isinstance(content, dict):
             return content
-        several = ("parcellation", "motion", "coregistration", "partial_volume")
-        steps = {step: content[step] for step in several if step in content}
+        several = ("anatomy", "parcellation", "motion", "coregistration", "partial_volume")
+        usual = dict.fromkeys(several, "embedded") | {"normalisation": "anatomy"}
         return content | {
-            step: {"backend": "embedded"} | options
-            for step, options in steps.items()
-            if isinstance(options, dict)
+            step: {"backend": backend} | content[step]
+            for step, backend in usual.items()
+            if isinstance(content.get(step), dict)
         }

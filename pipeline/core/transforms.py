@@ -55,6 +55,18 @@ def rigid_parameters(
     return translation, Rotation.from_matrix(rotation).as_euler("xyz")
 
 
+def nearest_rigid(matrix: FloatArray) -> FloatArray:
+    """The rigid transform (4, 4) that turns as an affine does and takes the origin where it does.
+
+    Its rotation is the orthogonal factor of the polar decomposition.
+    """
+    u, _, vt = np.linalg.svd(matrix[:3, :3])
+    rigid = np.eye(4)
+    rigid[:3, :3] = u @ np.diag([1, 1, np.linalg.det(u @ vt)]) @ vt
+    rigid[:3, 3] = matrix[:3, 3]
+    return rigid
+
+
 def apply_affine(matrix: FloatArray, points_mm: FloatArray) -> FloatArray:
     """Images of points (..., 3) under a 4x4 matrix."""
     return np.asarray(points_mm @ matrix[:3, :3].T + matrix[:3, 3])

@@ -8,7 +8,7 @@ import numpy as np
 import SimpleITK as sitk
 from scipy import ndimage
 
-from pipeline.core.errors import ToolError
+from pipeline.core.errors import DataError, ToolError
 from pipeline.core.volume import Volume
 from pipeline.imaging.brain import bounding_box, crop
 from pipeline.imaging.itk import from_itk, to_itk
@@ -88,3 +88,25 @@ def correct_bias(image: Volume, mask: Volume) -> BiasCorrection:
     low, middle, high = np.percentile(np.exp(log_field[inside]), (5, 50, 95))
     data = np.maximum(corrected * scale, 0).astype(np.float32)
     return BiasCorrection(image.with_data(data), float(100 * (high - low) / middle))
+
+
+def at_white_level(image: Volume, brain: Volume) -> Volume:
+    """A bias-corrected image of others as bright as ours: white matter at `WHITE_MATTER_LEVEL`.
+
+    Parameters
+    ----------
+    image : Volume
+        What is not finite in it becomes zero.
+    brain : Volume
+        Brain mask on the same grid; the 90th percentile in it gets the level.
+
+    Raises
+    ------
+    DataError
+        If the image is dark there.
+    """
+    data = np.nan_to_num(image.data, nan=0, posinf=0, neginf=0)
+    level = np.percentile(data[brain.data > 0], 90)
+    if level <= 0:
+        raise DataError("the bias-corrected T1w is dark where its brain should be")
+    return image.with_data((data * (WHITE_MATTER_LEVEL / level)).astype(np.float32))

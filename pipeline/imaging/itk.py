@@ -78,6 +78,36 @@ def field_from_itk(image: Any) -> Field:
     return Field(data * np.array([-1, -1, 1], np.float32), _affine_of(image))
 
 
+def sampled_transform(transform: Any, onto: Volume) -> Field:
+    """Displacements of any SimpleITK transform on a grid.
+
+    A transform that resamples images of space B onto space A takes points of A to B; sampled on a
+    grid of A it is the field that does the same.
+
+    Parameters
+    ----------
+    transform : SimpleITK transform
+        Of 3-D points, LPS+ mm; a composite one is applied from its last part to its first.
+    onto : Volume
+        The grid.
+
+    Raises
+    ------
+    ValueError
+        If the axes of the grid are sheared.
+    """
+    grid = to_itk(onto.with_data(np.zeros(onto.shape, np.uint8)))
+    sampled = sitk.TransformToDisplacementField(
+        transform,
+        sitk.sitkVectorFloat64,
+        grid.GetSize(),
+        grid.GetOrigin(),
+        grid.GetSpacing(),
+        grid.GetDirection(),
+    )
+    return field_from_itk(sampled)
+
+
 def _affine_of(image: Any) -> FloatArray:
     affine = np.eye(4)
     affine[:3, :3] = np.reshape(image.GetDirection(), (3, 3)) * np.asarray(image.GetSpacing())

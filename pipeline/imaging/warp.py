@@ -115,6 +115,29 @@ def displacement_at(field: Field, points_mm: NDArray[np.float32]) -> NDArray[np.
     )
 
 
+def compose_fields(first: Field, second: Field, onto: Volume) -> Field:
+    """Field on the grid of `onto` that goes where `first` leads and then where `second` does."""
+    start = grid_points_mm(onto.shape, onto.affine)
+    between = start + displacement_at(first, start)
+    end = between + displacement_at(second, between)
+    return Field(np.ascontiguousarray(np.moveaxis(end - start, 0, 3)), onto.affine)
+
+
+def moved_places(field: Field, xfm: FloatArray) -> Field:
+    """The field that leads where `field` does and then by `xfm` (4, 4), RAS+ mm."""
+    start = grid_points_mm(field.shape, field.affine)
+    end = _apply(xfm, start + np.moveaxis(field.displacement_mm, 3, 0))
+    return Field(np.ascontiguousarray(np.moveaxis(end - start, 0, 3)), field.affine)
+
+
+def moved_grid(field: Field, xfm: FloatArray) -> Field:
+    """The field with its grid put elsewhere by `xfm` (4, 4); it leads to the same places."""
+    affine = xfm @ field.affine
+    end = grid_points_mm(field.shape, field.affine) + np.moveaxis(field.displacement_mm, 3, 0)
+    start = grid_points_mm(field.shape, affine)
+    return Field(np.ascontiguousarray(np.moveaxis(end - start, 0, 3)), affine)
+
+
 def invert_field(field: Field, onto: Volume, start: FloatArray) -> Field:
     """Field on the grid of `onto` that undoes `field`, by fixed-point iteration.
 
@@ -167,6 +190,50 @@ def inverse_error_mm(field: Field, inverse: Field, mask: Volume) -> NDArray[np.f
     there = points + np.moveaxis(field.displacement_mm, 3, 0)[:, inside]
     back = there + displacement_at(inverse, there)
     return np.asarray(np.linalg.norm(back - points, axis=0))
+
+
+def mend_inverse(inverse: Field, field: Field, affine: FloatArray, most_mm: float) -> Field:
+    """The inverse of a field, and that of its affine part where it is none.
+
+    Parameters
+    ----------
+    inverse, field : Field
+        From B to A, and from A to B.
+    affine : (4, 4) array
+        Affine part of `field`, RAS+ mm.
+    most_mm : float
+        Points that come back farther than this from where they set out take the affine.
+    """
+    points = grid_points_mm(inverse.shape, inverse.affine)
+    there = points + np.moveaxis(inverse.displacement_mm, 3, 0)
+    missed = np.linalg.norm(there + displacement_at(field, there) - points, axis=0)
+    straight = _apply(np.linalg.inv(affine), points) - points
+    mended = np.where(missed <= most_mm, there - points, straight)
+    return Field(np.ascontiguousarray(np.moveaxis(mended, 0, 3)), inverse.affine)
+
+
+def affine_part(field: Field, mask: Volume) -> FloatArray:
+    """Affine (4, 4), RAS+ mm, next to a field in the sense of least squares.
+
+    `mask` lies on the grid of `field`; only its voxels count.
+    """
+    inside = mask.data > 0
+    points = grid_points_mm(field.shape, field.affine)[:, inside].T.astype(float)
+    there = points + field.displacement_mm[inside]
+    centre = points.mean(axis=0)
+    columns = np.column_stack([points - centre, np.ones(len(points))])
+    rows = np.linalg.lstsq(columns, there, rcond=None)[0].T
+    affine = np.eye(4)
+    affine[:3, :3] = rows[:, :3]
+    affine[:3, 3] = rows[:, 3] - rows[:, :3] @ centre
+    return affine
+
+
+def resample_field(field: Field, onto: Volume) -> Field:
+    """The displacements of a field on another grid, by linear interpolation."""
+    points = grid_points_mm(onto.shape, onto.affine)
+    displacement = np.moveaxis(displacement_at(field, points), 0, 3)
+    return Field(np.ascontiguousarray(displacement), onto.affine)
 
 
 def jacobian_determinant(field: Field) -> NDArray[np.float32]:

@@ -28,6 +28,7 @@ class _SaveInputSpec(DynamicTraitedSpec):  # type: ignore[misc]
         mandatory=True, desc="input name to relative path, or list of paths for a list of files"
     )
     metadata = traits.Dict(desc="input name to the content of its JSON sidecar, or of each")
+    found = File(exists=True, desc="JSON of what was found of the anatomy")
     moved = File(exists=True, desc="JSON of what was found of motion")
     placed = File(exists=True, desc="JSON of what was found by coregistration")
 
@@ -53,7 +54,8 @@ class SaveDerivatives(SimpleInterface):  # type: ignore[misc]
     def _run_interface(self, runtime: Any) -> Any:
         root = Path(self.inputs.out_dir)
         # what a run found replaces what sidecars say under the same keys
-        given = [file for file in (self.inputs.moved, self.inputs.placed) if isdefined(file)]
+        inputs = (self.inputs.found, self.inputs.moved, self.inputs.placed)
+        given = [file for file in inputs if isdefined(file)]
         found = {key: value for file in given for key, value in read_json(file).items()}
         written = []
         for name in self._infields:

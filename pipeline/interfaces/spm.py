@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from nipype.interfaces import spm
-from nipype.interfaces.base import Undefined, isdefined, traits
+from nipype.interfaces.base import CommandLine, Undefined, isdefined, traits
 from nipype.interfaces.matlab import MatlabCommand, MatlabInputSpec
 
 from pipeline.core.errors import ToolError
@@ -33,6 +33,15 @@ def is_octave(command: str) -> bool:
     return bool(words) and Path(words[0]).name.startswith("octave")
 
 
+class _Matlab(MatlabCommand):  # type: ignore[misc]
+    """MATLAB, or the standalone; its output is judged by who started it."""
+
+    def _run_interface(self, runtime: Any) -> Any:
+        # Nipype would also reset the terminal, which there may not be
+        self.terminal_output = "allatonce"
+        return CommandLine._run_interface(self, runtime)
+
+
 class _OctaveInputSpec(MatlabInputSpec):  # type: ignore[misc]
     script = traits.Str(argstr='--eval "%s;exit"', mandatory=True, position=-1, desc="code")
     nodesktop = traits.Bool(
@@ -41,36 +50,44 @@ class _OctaveInputSpec(MatlabInputSpec):  # type: ignore[misc]
     )  # fmt: skip
 
 
-class _Octave(MatlabCommand):  # type: ignore[misc]
+class _Octave(_Matlab):
     """GNU Octave where Nipype expects MATLAB."""
 
     input_spec = _OctaveInputSpec
     _cmd = "octave"
 
+    def __init__(self, **inputs: Any) -> None:
+        super().__init__(**inputs)
+        # options of MATLAB alone
+        self.inputs.nosplash = self.inputs.single_comp_thread = Undefined
+
     def _gen_matlab_command(self, argstr: str, script_lines: str) -> str:
         """The same script; but the guard around Nipype's paths calls what Octave lacks."""
         paths = self.inputs.paths if isdefined(self.inputs.paths) else []
         self.inputs.paths = Undefined
-        added = "".join(f"addpath('{path}');\n" for path in paths)
-        return str(super()._gen_matlab_command(argstr, added + script_lines))
+        self.inputs.prescript = [*self.inputs.prescript, *(f"addpath('{p}');\n" for p in paths)]
+        return str(super()._gen_matlab_command(argstr, script_lines))
 
 
 class _Checked:
     """Start SPM with one thread, and raise where it failed."""
 
+    version = None
+    """Unknown to Nipype, which would start the program once more at every node to ask for it."""
+
     def _matlab_cmd_update(self) -> None:
-        super()._matlab_cmd_update()  # type: ignore[misc]
         inputs: Any = self.inputs  # type: ignore[attr-defined]
-        if isdefined(inputs.matlab_cmd) and is_octave(inputs.matlab_cmd):
-            octave = _Octave(
-                matlab_cmd=inputs.matlab_cmd, paths=inputs.paths, resource_monitor=False
-            )
-            octave.inputs.nosplash = Undefined
-            octave.inputs.script_file = self.mlab.inputs.script_file  # type: ignore[has-type]
-            self.mlab = octave
-        elif not (isdefined(inputs.use_mcr) and inputs.use_mcr):
-            self.mlab.inputs.single_comp_thread = True
+        command = inputs.matlab_cmd if isdefined(inputs.matlab_cmd) else "matlab"
+        kind = _Octave if is_octave(command) else _Matlab
+        self.mlab = kind(matlab_cmd=command, paths=inputs.paths, resource_monitor=False)
+        self.mlab.inputs.script_file = f"{type(self).__name__.lower()}_job.m"
         self.mlab.inputs.environ = dict(_ONE_THREAD)
+        if isdefined(inputs.use_mcr) and inputs.use_mcr:
+            for option in ("nodesktop", "nosplash", "single_comp_thread"):
+                setattr(self.mlab.inputs, option, Undefined)
+            self.mlab.inputs.uses_mcr = True
+        elif kind is _Matlab:
+            self.mlab.inputs.single_comp_thread = True
 
     def _run_interface(self, runtime: Any) -> Any:
         name = type(self).__name__

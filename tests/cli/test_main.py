@@ -12,6 +12,8 @@ import pytest
 from pipeline import __version__
 from pipeline.cli import commands
 from pipeline.cli.main import main
+from pipeline.config.load import load_settings
+from workflows.anatomy import init_anatomy_wf
 
 DONE, SOME_FAILED, WRONG_USE = 0, 1, 2
 
@@ -275,6 +277,55 @@ def test_check_of_a_partly_broken_data_set(bids_dir, out_dir, capsys):
     assert "sub-02 cannot run" in printed
     assert "sub-02_pet.json [FrameTimesStart]" in printed
     assert tree(bids_dir.parent) == before
+
+
+def write_anatomy(bids_dir: Path, name: str, subject: str) -> Path:
+    """Anatomical derivatives of a subject, of zeros."""
+    folder = bids_dir / "derivatives" / name
+    stem = folder / subject / "anat" / subject
+    ends = ("desc-preproc_T1w", "desc-brain_mask", *(f"label-{t}_probseg" for t in _TISSUES))
+    for end in ends:
+        write_zeros(Path(f"{stem}_{end}.nii.gz"), (4, 4, 4))
+    for way in ("from-T1w_to-MNI152NLin2009cAsym", "from-MNI152NLin2009cAsym_to-T1w"):
+        Path(f"{stem}_{way}_mode-image_xfm.h5").touch()
+    maker = {"Name": "fMRIPrep", "Version": "24.1.1"}
+    write_json(folder / "dataset_description.json", {"Name": "x", "GeneratedBy": [maker]})
+    return folder
+
+
+_TISSUES = ("GM", "WM", "CSF")
+
+
+def test_anatomy_of_other_derivatives_is_found_before_anything_runs(bids_dir, out_dir, capsys):
+    """Also without a name; whoever has none is blocked."""
+    write_anatomy(bids_dir, "fmriprep", "sub-01")
+    words = ["check", str(bids_dir), str(out_dir), "--set", "anatomy.backend=derivatives"]
+    for more in ([], ["--set", f"anatomy.folder={bids_dir / 'derivatives' / 'fmriprep'}"]):
+        assert main([*words, *more]) == SOME_FAILED
+        printed = capsys.readouterr().out
+        assert "1 PET run(s) can be analysed, 1 cannot" in printed
+        assert "sub-02_T1w.nii.gz: no anatomy of it in sub-02/anat of fmriprep" in printed
+
+
+def test_the_folder_of_other_derivatives_reaches_the_graph(bids_dir, monkeypatch):
+    folder = write_anatomy(bids_dir, "fmriprep", "sub-01")
+    monkeypatch.chdir(bids_dir)
+    settings = load_settings(None, ["anatomy.backend=derivatives"])
+    found = commands._with_anatomy_found(settings, bids_dir).anatomy
+    assert found.folder == "derivatives/fmriprep"
+    node = init_anatomy_wf(found, settings.resources).get_node("find")
+    assert node.inputs.description == str(folder / "dataset_description.json")
+
+
+def test_derivatives_that_are_not_there_or_several_are_refused(bids_dir, out_dir, capsys):
+    words = ("participant", "--set", "anatomy.backend=derivatives")
+    message = refused(capsys, bids_dir, out_dir, *words)
+    assert "no derivatives of sMRIPrep, fMRIPrep or PETPrep" in message
+    for name in ("fmriprep", "older"):
+        write_anatomy(bids_dir, name, "sub-01")
+    message = refused(capsys, bids_dir, out_dir, *words)
+    assert "fmriprep (fMRIPrep 24.1.1), older (fMRIPrep 24.1.1)" in message
+    assert "anatomy.folder" in message
 
 
 def test_graph_is_drawn_with_every_step(bids_dir, out_dir, capsys):

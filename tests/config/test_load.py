@@ -166,6 +166,12 @@ def test_given_labels_need_a_place_for_the_subject():
     )
 
 
+def test_an_empty_folder_stays_empty(tmp_path):
+    path = tmp_path / "study.toml"
+    path.write_text('[anatomy]\nbackend = "derivatives"\nfolder = ""\n')
+    assert load_settings(str(path)).anatomy.folder == ""
+
+
 def test_a_table_of_regions_replaces_and_an_override_adds(tmp_path):
     path = tmp_path / "study.toml"
     path.write_text("[regions.labels]\nMINE = [17]\n")
@@ -185,10 +191,12 @@ def test_files_are_sought_from_the_folder_of_the_settings(tmp_path, monkeypatch)
     monkeypatch.chdir(tmp_path / "elsewhere")
     path = tmp_path / "study" / "study.toml"
     path.write_text(
+        '[anatomy]\nbackend = "derivatives"\nfolder = "smriprep"\n'
         '[parcellation]\nbackend = "given"\ndseg = "mine/sub-{subject}.nii.gz"\n'
         '[regions.mni.LST]\nimage = "atlas.nii.gz"\n'
     )
     settings = load_settings(str(path), ["regions.mni.Y.image=other.nii.gz"])
+    assert settings.anatomy.folder == "../study/smriprep"
     assert settings.parcellation.dseg == "../study/mine/sub-{subject}.nii.gz"
     assert settings.regions.mni["LST"].image.as_posix() == "../study/atlas.nii.gz"
     assert settings.regions.mni["Y"].image.as_posix() == "other.nii.gz"
@@ -227,6 +235,7 @@ def test_a_name_of_subjects_has_to_tell_them_apart(name):
         ("regions.labels.HIP=[]", "without a label"),
         ("regions.reference.labels=[]", "without a label"),
         ("parcellation.dseg=mine.nii", r"parcellation\.dseg: .* set parcellation\.backend"),
+        ("anatomy.folder=mine", r"anatomy\.folder: .* set anatomy\.backend = 'derivatives' too"),
     ],
 )
 def test_a_wrong_value_says_what_would_do(override, told):

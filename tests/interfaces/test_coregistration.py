@@ -8,9 +8,12 @@ import pytest
 
 from pipeline.bids.scan import ScanInputs
 from pipeline.core.errors import DataError
+from pipeline.core.transforms import apply_affine
+from pipeline.core.volume import Volume
 from pipeline.imaging.coregistration import WHOLE, judge_place
 from pipeline.interfaces.coregistration import Coregister, KeepPlace
-from pipeline.io.images import write_array, write_volume
+from pipeline.interfaces.tool_coregistration import HandHead, TakePlace
+from pipeline.io.images import read_grid, read_volume, write_array, write_volume
 from pipeline.io.transforms import read_itk_transform, write_itk_transform
 from simulated_session import Wanted, simulate_session
 
@@ -120,3 +123,41 @@ def test_a_given_start_that_misses_is_an_error(inputs, tmp_path):
     given = write_itk_transform(tmp_path / "given.txt", away)
     with pytest.raises(DataError, match="overlap from no start"):
         Coregister(smoothing_fwhm_mm=4.0, init_xfm=str(given), **inputs).run()
+
+
+@pytest.mark.parametrize("centred", [False, True])
+@pytest.mark.parametrize("moved", ["pet", "t1w"])
+def test_the_place_another_program_found_is_taken_and_measured(inputs, session, moved, centred):
+    """The test plays SPM: it moves the header of one image onto the other, by the truth."""
+    images = {name: inputs[name] for name in ("petref", "t1w_preproc", "brain_mask")}
+    handed = HandHead(centred=centred, **images).run().outputs
+    raw, pet, t1w = (read_grid(path) for path in (inputs["petref"], handed.pet, handed.t1w))
+    centre_mm = [_middle_mm(read_volume(path)) for path in (handed.pet, handed.t1w)]
+    assert (np.linalg.norm(np.subtract(*centre_mm)) < 25) or not centred
+    truth = np.linalg.inv(session.t1w2pet_xfm) @ raw.affine @ np.linalg.inv(pet.affine)
+    source, way = (pet, truth) if moved == "pet" else (t1w, np.linalg.inv(truth))
+    result = write_volume("moved.nii", Volume(source.data, way @ source.affine))
+    outputs = TakePlace(
+        handed_pet=handed.pet, handed_t1w=handed.t1w, result=str(result), form="spm",
+        moved=moved, **inputs,
+    ).run().outputs  # fmt: skip
+    error_mm = session.error_mm(read_itk_transform(outputs.petref2t1w_xfm))
+    assert error_mm.max() < 0.01
+    quality = told(outputs)
+    assert quality["Flagged"] is False
+    assert "Start" not in quality
+
+
+def _middle_mm(volume):
+    inside = np.argwhere(volume.data > np.percentile(volume.data, 80)).mean(axis=0)
+    return apply_affine(volume.affine, inside)
+
+
+def test_a_brain_may_be_handed_over_instead_of_a_head(inputs):
+    images = {name: inputs[name] for name in ("petref", "t1w_preproc", "brain_mask")}
+    handed = HandHead(stripped=True, **images).run().outputs
+    inside = read_volume(inputs["brain_mask"]).data > 0
+    brain = read_volume(handed.t1w).data
+    assert not brain[~inside].any()
+    np.testing.assert_array_equal(brain[inside], read_volume(inputs["t1w_preproc"]).data[inside])
+    assert handed.t1w.endswith(".nii")

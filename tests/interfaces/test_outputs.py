@@ -2,6 +2,7 @@
 
 import json
 
+import pytest
 from nipype.pipeline import engine as pe
 
 from pipeline.interfaces.outputs import SaveDerivatives, publish
@@ -61,7 +62,8 @@ def test_what_is_there_unchanged_is_not_written_again(tmp_path):
     assert [p.name for p in target.parent.iterdir()] == ["x.tsv"]
 
 
-def test_what_the_run_found_goes_before_what_was_assumed(tmp_path):
+@pytest.mark.parametrize("port", ["found", "moved", "placed"])
+def test_what_the_run_found_goes_before_what_was_assumed(tmp_path, port):
     source, found = tmp_path / "in.nii.gz", tmp_path / "quality.json"
     source.write_text("a")
     found.write_text('{"SkullStripped": true, "BrainVolume_mL": 1500}')
@@ -70,7 +72,7 @@ def test_what_the_run_found_goes_before_what_was_assumed(tmp_path):
         out_dir=str(tmp_path),
         targets={"t1w": "sub-01/anat/sub-01_desc-preproc_T1w.nii.gz"},
         metadata={"t1w": {"SkullStripped": False, "Backend": "embedded"}},
-        moved=str(found),
+        **{port: str(found)},
     )
     node.inputs.t1w = str(source)
     node.run(cwd=tmp_path)

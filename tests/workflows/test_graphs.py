@@ -107,10 +107,15 @@ SETTINGS = {
         "motion.backend=freesurfer",
         "coregistration.backend=freesurfer",
     ),
+    "FSL": ("motion.backend=fsl", "coregistration.backend=fsl", "normalisation.backend=fsl"),
     "regions of all kinds": (
         "regions.sides=true",
         "regions.grey_masked=true",
         "regions.mni.DBS.image=/atlas/raphe.nii.gz",
+    ),
+    "anatomy of other derivatives": (
+        "anatomy.backend=derivatives",
+        "anatomy.folder=/derivatives/fmriprep",
     ),
     "several models": ('kinetics.models=["srtm", "logan", "wapi"]',),
     "partial volume": ("partial_volume.method=rbv", 'kinetics.models=["srtm", "logan", "wapi"]'),
@@ -140,11 +145,13 @@ def test_tables_of_a_step_name_the_same_backends(step):
 def test_backend_says_what_it_needs_and_does(step, backend):
     module = step_module(step).MODULES[backend]
     assert isinstance(module.REQUIRES, tuple)
-    told = (
-        [module.methods(EmbeddedAnatomy(brain=brain)) for brain in ("registration", "deepbet")]
-        if step == "anatomy"
-        else [module.METHODS]
-    )
+    if step != "anatomy":
+        told = [module.METHODS]
+    elif backend == "embedded":
+        kinds = ("registration", "deepbet")
+        told = [module.methods(EmbeddedAnatomy(brain=brain)) for brain in kinds]
+    else:
+        told = [module.methods(options_of(step)[backend])]
     assert all(text.endswith(".") for text in told)
     assert len(set(told)) == len(told)
 

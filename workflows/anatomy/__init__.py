@@ -6,18 +6,26 @@ from collections.abc import Mapping
 from types import ModuleType
 from typing import Any
 
-from pipeline.config.anatomy import EmbeddedAnatomy
+from pipeline.config.anatomy import AnatomyOptions
 from pipeline.config.schema import Resources
-from workflows.anatomy import embedded
+from workflows.anatomy import derivatives, embedded, spm
 
-MODULES: Mapping[str, ModuleType] = {"embedded": embedded}
+MODULES: Mapping[str, ModuleType] = {
+    "derivatives": derivatives,
+    "embedded": embedded,
+    "spm": spm,
+}
 """Backend to its module, with `REQUIRES` and `methods`."""
 
-BACKENDS: Mapping[str, Any] = {"embedded": embedded.init_embedded_anatomy_wf}
+BACKENDS: Mapping[str, Any] = {
+    "derivatives": derivatives.init_derivatives_anatomy_wf,
+    "embedded": embedded.init_embedded_anatomy_wf,
+    "spm": spm.init_spm_anatomy_wf,
+}
 
 
 def init_anatomy_wf(
-    options: EmbeddedAnatomy, resources: Resources, *, name: str = "anatomy_wf"
+    options: AnatomyOptions, resources: Resources, *, name: str = "anatomy_wf"
 ) -> Any:
     """Anatomy of the T1w by the backend the settings name."""
     return BACKENDS[options.backend](options, resources, name=name)
