@@ -9,8 +9,13 @@ from typing import Any
 
 from nipype.pipeline import engine as pe
 
+from pipeline.bids.freesurfer_subjects import usual_name
 from pipeline.bids.preflight import given_labels
-from pipeline.config.parcellation import GivenParcellation, ParcellationOptions
+from pipeline.config.parcellation import (
+    FreeSurferParcellation,
+    GivenParcellation,
+    ParcellationOptions,
+)
 from pipeline.config.schema import Settings
 from pipeline.interfaces.outputs import SaveDerivatives
 from workflows._graph import given, handed, io_node, port_names
@@ -40,25 +45,41 @@ class Folders:
     work_dir: Path
 
 
-def labels_of(options: ParcellationOptions, entities: Mapping[str, str]) -> ParcellationOptions:
-    """The options for one T1w: where labels are given, the name of its own file."""
-    if not isinstance(options, GivenParcellation):
-        return options
-    return options.model_copy(update={"dseg": str(given_labels(options.dseg, entities))})
+def labels_of(
+    options: ParcellationOptions, entities: Mapping[str, str], subject: Path | None = None
+) -> ParcellationOptions:
+    """The options for one T1w: the name of its own file, or of its subject of FreeSurfer."""
+    if isinstance(options, GivenParcellation):
+        return options.model_copy(update={"dseg": str(given_labels(options.dseg, entities))})
+    if isinstance(options, FreeSurferParcellation):
+        name = subject.name if subject else usual_name(entities, options.subject)
+        folder = str(subject.parent) if subject else options.subjects_dir
+        return options.model_copy(update={"subject": name, "subjects_dir": folder})
+    return options
 
 
 def init_anatomical_wf(
-    t1w: Path, entities: Mapping[str, str], folders: Folders, settings: Settings, *, name: str
+    t1w: Path,
+    entities: Mapping[str, str],
+    folders: Folders,
+    settings: Settings,
+    *,
+    name: str,
+    subject: Path | None = None,
 ) -> Any:
-    """Anatomy, way to MNI space and labels of a T1w, and their files; see `AnatomicalOutputs`."""
+    """Anatomy, way to MNI space and labels of a T1w, and their files; see `AnatomicalOutputs`.
+
+    Where FreeSurfer labels the brain, `subject` is the folder of its subject, if it was looked up.
+    """
     workflow = pe.Workflow(name=name)
     anatomy_wf = init_anatomy_wf(settings.anatomy, settings.resources)
     normalisation_wf = init_normalisation_wf(settings.normalisation, settings.resources)
     parcellation_wf = init_parcellation_wf(
-        labels_of(settings.parcellation, entities), settings.resources
+        labels_of(settings.parcellation, entities, subject), settings.resources
     )
     outputnode = io_node(AnatomicalOutputs, "outputnode")
     anatomy_wf.inputs.inputnode.t1w = str(t1w)
+    parcellation_wf.inputs.inputnode.t1w = str(t1w)
 
     results = anatomical_results(entities, t1w, folders.bids_dir, settings)
     ds_anatomy = pe.Node(

@@ -29,11 +29,18 @@ def init_cohort_wf(plan: Plan, folders: Folders, settings: Settings) -> Any:
     same working directories.
     """
     workflow = pe.Workflow(name=NAME, base_dir=str(work_root(folders.work_dir)))
+    findings, subjects = dict(plan.noted), dict(plan.subjects)
     anatomical_wfs = {
-        t1w: init_anatomical_wf(t1w, t1w_entities(t1w), folders, settings, name=_t1w_name(t1w))
+        t1w: init_anatomical_wf(
+            t1w,
+            t1w_entities(t1w),
+            folders,
+            settings,
+            name=_t1w_name(t1w),
+            subject=subjects.get(t1w),
+        )
         for t1w in _t1ws(plan.scans)
     }
-    findings = dict(plan.noted)
     ports = port_names(AnatomicalOutputs)
     for scan in plan.scans:
         assert scan.t1w is not None  # noqa: S101  a planned scan has its T1w

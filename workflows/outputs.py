@@ -19,12 +19,12 @@ from pipeline.bids.scan import ScanInputs
 from pipeline.bids.sidecar import frame_metadata
 from pipeline.config.anatomy import DerivativesAnatomy
 from pipeline.config.normalisation import AnatomyNormalisation
-from pipeline.config.parcellation import GivenParcellation
+from pipeline.config.parcellation import EmbeddedParcellation, GivenParcellation
 from pipeline.config.partial_volume import NoPartialVolume
 from pipeline.config.regions import Ellipsoid, MniImage
 from pipeline.config.schema import Settings
 from pipeline.core.errors import DataError
-from pipeline.core.labels import LABEL_NAMES
+from pipeline.core.labels import LABEL_NAMES, PONS
 from pipeline.kinetics.contract import curve_models, in_table_order, map_symbols
 
 ATLAS = "DesikanKilliany"
@@ -67,6 +67,8 @@ def anatomical_results(
     }
     field = {"Units": "mm", "Backend": _way_to_mni(settings), "Description": _FIELD}
     labels_desc = ATLAS
+    if not isinstance(settings.parcellation, EmbeddedParcellation):
+        parcellation["LabelMap"][str(PONS)] = "Pons"
     if isinstance(settings.parcellation, GivenParcellation):
         labels_desc = GIVEN
         parcellation["LabelFile"] = Path(settings.parcellation.dseg).name

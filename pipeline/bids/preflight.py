@@ -58,6 +58,8 @@ class Plan:
     """What cannot be analysed, and the errors that say why."""
     noted: tuple[LabelledFindings, ...]
     """The warnings and notes of each of `scans`, for its report."""
+    subjects: tuple[tuple[Path, Path], ...] = ()
+    """T1w and folder of its subject of FreeSurfer, where those make the parcellation."""
 
 
 def survey(
@@ -121,6 +123,16 @@ def with_unknown_names(plan: Plan, setting: str, wanted: Sequence[str]) -> Plan:
     return replace(plan, findings=(*plan.findings, *unknown_names(setting, wanted, labels)))
 
 
+def without_blocked(plan: Plan, blocked: Mapping[str, tuple[Finding, ...]]) -> Plan:
+    """The plan without some of its runs, which are blocked by what was found."""
+    return replace(
+        plan,
+        scans=tuple(scan for scan in plan.scans if scan.label not in blocked),
+        noted=tuple((label, found) for label, found in plan.noted if label not in blocked),
+        blocked=(*plan.blocked, *blocked.items()),
+    )
+
+
 def given_labels(pattern: str, t1w_entities: Mapping[str, str]) -> Path:
     """File of the labels of a T1w, from the pattern of ``parcellation.dseg``."""
     names = {"subject": t1w_entities["sub"], "session": t1w_entities.get("ses", "")}
@@ -129,7 +141,7 @@ def given_labels(pattern: str, t1w_entities: Mapping[str, str]) -> Path:
 
 def require_labels(plan: Plan, pattern: str) -> Plan:
     """The plan without the runs whose T1w has no labels of its own, which it blocks."""
-    blocked = dict(plan.blocked)
+    blocked: dict[str, tuple[Finding, ...]] = {}
     for scan in plan.scans:
         name = parse_name(scan.t1w.name) if scan.t1w is not None else None
         if name is None:
@@ -138,9 +150,7 @@ def require_labels(plan: Plan, pattern: str) -> Plan:
         if message := _unfit_labels(path, pattern):
             step = "make it, or set parcellation.backend = 'embedded'"
             blocked[scan.label] = (Finding("error", str(name), None, message, step),)
-    scans = tuple(scan for scan in plan.scans if scan.label not in blocked)
-    noted = tuple((label, found) for label, found in plan.noted if label not in blocked)
-    return Plan(scans, plan.findings, tuple(blocked.items()), noted)
+    return without_blocked(plan, blocked)
 
 
 def _unfit_labels(path: Path, pattern: str) -> str:
@@ -170,7 +180,7 @@ def require_transforms(plan: Plan, pattern: str) -> Plan:
     sessions: dict[Path, set[tuple[str, str | None]]] = {}
     for scan in plan.scans:
         sessions.setdefault(files[scan.label], set()).add((scan.subject, scan.session))
-    blocked = dict(plan.blocked)
+    blocked: dict[str, tuple[Finding, ...]] = {}
     for scan in plan.scans:
         path, setting = files[scan.label], "coregistration.init"
         if not path.is_file():
@@ -182,9 +192,7 @@ def require_transforms(plan: Plan, pattern: str) -> Plan:
         else:
             continue
         blocked[scan.label] = (Finding("error", scan.pet.name, None, message, step),)
-    scans = tuple(scan for scan in plan.scans if scan.label not in blocked)
-    noted = tuple((label, found) for label, found in plan.noted if label not in blocked)
-    return Plan(scans, plan.findings, tuple(blocked.items()), noted)
+    return without_blocked(plan, blocked)
 
 
 def missing_group_column(bids_dir: Path, column: str) -> Finding | None:

@@ -18,6 +18,12 @@ from pipeline import __version__
 from pipeline.bids.anatomical_derivatives import find_source, require_anatomy
 from pipeline.bids.dataset import Selection
 from pipeline.bids.derivatives import dataset_description, raw_link
+from pipeline.bids.freesurfer_subjects import (
+    Subjects,
+    find_subjects_dir,
+    require_subjects,
+    to_reconstruct,
+)
 from pipeline.bids.group_table import group_place
 from pipeline.bids.preflight import (
     Plan,
@@ -32,7 +38,7 @@ from pipeline.bids.runs import FrameChoice
 from pipeline.config.anatomy import DerivativesAnatomy, EmbeddedAnatomy
 from pipeline.config.load import load_settings
 from pipeline.config.motion import EmbeddedMotion
-from pipeline.config.parcellation import GivenParcellation
+from pipeline.config.parcellation import FreeSurferParcellation, GivenParcellation
 from pipeline.config.regions import MniImage
 from pipeline.config.schema import Settings
 from pipeline.core.errors import ConfigError, DataError
@@ -104,7 +110,7 @@ def graph(args: argparse.Namespace) -> int:
     plan = _survey(args, settings)
     _require_scans(plan)
     first = plan.scans[0]
-    workflow = init_cohort_wf(Plan((first,), (), (), ()), _folders(args), settings)
+    workflow = init_cohort_wf(Plan((first,), (), (), (), plan.subjects), _folders(args), settings)
     make_folder(args.out_dir)
     path = args.out_dir / f"{first.label}_graph.svg"
     figure = steps_figure(f"{first.label}: what waits for what", step_edges(workflow))
@@ -269,8 +275,27 @@ def _survey(args: argparse.Namespace, settings: Settings) -> Plan:
         plan = require_anatomy(plan, find_source(args.bids_dir, anatomy.folder))
     if isinstance(settings.parcellation, GivenParcellation):
         plan = require_labels(plan, settings.parcellation.dseg)
+    if isinstance(settings.parcellation, FreeSurferParcellation):
+        plan = _with_subjects(args, plan, settings.parcellation)
     if settings.coregistration.init_file is not None:
         plan = require_transforms(plan, settings.coregistration.init_file)
+    return plan
+
+
+def _with_subjects(args: argparse.Namespace, plan: Plan, options: FreeSurferParcellation) -> Plan:
+    """The plan with the subjects of FreeSurfer; what is missing can be made."""
+    from pipeline.execution.freesurfer_licence import require_licence
+
+    place = find_subjects_dir(options.subjects_dir, args.bids_dir, args.out_dir, os.environ)
+    plan = require_subjects(plan, Subjects(place, options.subject, options.run), args.bids_dir)
+    if missing := to_reconstruct(plan):
+        if shutil.which("recon-all") is None:
+            raise ConfigError(
+                f"parcellation.backend = 'freesurfer' has to run recon-all for "
+                f"{missing[0].name}, which is not on the PATH; source SetUpFreeSurfer.sh, or take "
+                f"only what is finished in {place} with parcellation.run = false"
+            )
+        require_licence(os.environ)
     return plan
 
 
@@ -287,8 +312,11 @@ def _frame_choice(settings: Settings) -> FrameChoice:
 
 def _check_programs(settings: Settings) -> None:
     """Refuse settings that need a program which is not there."""
+    from pipeline.execution.freesurfer_licence import require_licence
     from workflows.session import required_programs
 
+    if "freesurfer" in required_programs(settings):
+        require_licence(os.environ)
     for program, setting in required_programs(settings).items():
         if shutil.which(program) is None:
             raise ConfigError(

@@ -58,6 +58,23 @@ class SpmCoregistration(Section):
         return None
 
 
+class FreeSurferCoregistration(Section):
+    """mri_coreg of FreeSurfer: normalised mutual information of the mean PET and the brain."""
+
+    backend: Literal["freesurfer"] = "freesurfer"
+    init: Literal["header", "centres"] = "centres"
+    """Where the search starts: where the headers put the images, or with the centres of mass of
+    both heads in one place. From there, shifts and turns of up to 30 mm and degrees are tried."""
+    least_score: float = Field(default=0.5, ge=0, le=1)
+    """A session whose tissues explain less of its PET (0 to 1) is flagged; 0.84 to 0.91 is usual,
+    noise and half a head stay below 0.5."""
+
+    @property
+    def init_file(self) -> str | None:
+        """Pattern of given transforms: none."""
+        return None
+
+
 class FslCoregistration(Section):
     """FLIRT of FSL: the mean PET to the brain in the T1w."""
 
@@ -101,6 +118,10 @@ class NoCoregistration(Section):
 
 
 CoregistrationOptions = Annotated[
-    EmbeddedCoregistration | FslCoregistration | SpmCoregistration | NoCoregistration,
+    EmbeddedCoregistration
+    | FreeSurferCoregistration
+    | FslCoregistration
+    | SpmCoregistration
+    | NoCoregistration,
     Field(discriminator="backend"),
 ]

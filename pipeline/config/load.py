@@ -122,7 +122,8 @@ def find_study(config: str) -> Path:
 
 def _count_from(folder: Path, content: dict[str, Any]) -> None:
     """Take relative paths in the content of a file as relative to its folder."""
-    named = [(_table(content, "parcellation"), "dseg"), (_table(content, "anatomy"), "folder")]
+    named = [(_table(content, "parcellation"), key) for key in ("dseg", "subjects_dir")]
+    named += [(_table(content, "anatomy"), "folder")]
     named += [(area, "image") for area in _table(content, "regions", "mni").values()]
     for section, key in named:
         if isinstance(section, dict) and isinstance(section.get(key), str) and section[key]:

@@ -84,6 +84,14 @@ class SpmMotion(_CorrectedMotion):
     """Distance of the points that are compared."""
 
 
+class FreeSurferMotion(_CorrectedMotion):
+    """mri_robust_template of FreeSurfer: every frame by itself, robustly, to the mean of all."""
+
+    backend: Literal["freesurfer"] = "freesurfer"
+    fwhm_mm: float = Field(default=10, ge=0, le=20)
+    """Smoothing for the estimation only, FWHM; 10 mm is what PETPrep takes for this program."""
+
+
 class FslMotion(_CorrectedMotion):
     """MCFLIRT of FSL: every frame by itself to the mean of the frames."""
 
@@ -100,5 +108,6 @@ class NoMotion(Section):
 
 
 MotionOptions = Annotated[
-    EmbeddedMotion | FslMotion | SpmMotion | NoMotion, Field(discriminator="backend")
+    EmbeddedMotion | FreeSurferMotion | FslMotion | SpmMotion | NoMotion,
+    Field(discriminator="backend"),
 ]

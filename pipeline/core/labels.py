@@ -4,6 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+import numpy as np
+
+from pipeline.core.volume import IntArray
+
 _ASEG_SIDED = {
     "Cerebral-White-Matter": (2, 41),
     "Lateral-Ventricle": (4, 43),
@@ -83,6 +87,22 @@ def _label_names() -> dict[int, str]:
 
 LABEL_NAMES: Mapping[int, str] = _label_names()
 """FreeSurfer label number to its name in FreeSurferColorLUT, aseg and Desikan-Killiany."""
+
+BRAIN_STEM, PONS = 16, 174
+_BRAIN_STEM_PARTS = (173, PONS, 175, 178)
+"""Midbrain, pons, medulla and superior cerebellar peduncle, where FreeSurfer tells them apart."""
+
+
+def whole_brain_stem(numbers: IntArray) -> IntArray:
+    """Label numbers of any shape, with the brain stem as one structure.
+
+    Examples
+    --------
+    >>> whole_brain_stem(np.array([173, 174, 17, 16]))
+    array([16, 16, 17, 16])
+    """
+    return np.where(np.isin(numbers, _BRAIN_STEM_PARTS), BRAIN_STEM, numbers)
+
 
 _OTHER_SPELLINGS = {"Left-Thalamus-Proper": 10, "Right-Thalamus-Proper": 49}
 """Names that FreeSurfer gave up with version 7."""

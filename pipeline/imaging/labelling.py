@@ -16,7 +16,14 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from pipeline.core.errors import DataError
-from pipeline.core.labels import CORTEX_LABELS, LABEL_NAMES, side_of
+from pipeline.core.labels import (
+    BRAIN_STEM,
+    CORTEX_LABELS,
+    LABEL_NAMES,
+    PONS,
+    side_of,
+    whole_brain_stem,
+)
 from pipeline.core.transforms import apply_affine
 from pipeline.core.volume import BoolArray, FloatArray, Volume
 from pipeline.imaging.brain import bounding_box, crop
@@ -192,7 +199,8 @@ def label_brain(t1w: Volume, brain: Volume, atlas: Volume, shares: TissueShares)
 def labels_on(given: Volume, t1w: Volume, brain: Volume) -> Volume:
     """Labels of another origin on the grid of a T1w, the nearest voxel's, int32.
 
-    Numbers that are no FreeSurfer label are left out.
+    Numbers that are no FreeSurfer label are left out. The brain stem becomes one structure, save
+    for its pons (174), where somebody told them apart.
 
     Parameters
     ----------
@@ -211,10 +219,12 @@ def labels_on(given: Volume, t1w: Volume, brain: Volume) -> Volume:
         than what they call white matter.
     """
     labels = resample(given, brain, order=0)
-    known = np.isin(labels.data, list(LABEL_NAMES))
+    whole = whole_brain_stem(labels.data)
+    numbers = np.where(labels.data == PONS, PONS, whole)
+    known = np.isin(whole, list(LABEL_NAMES))
     if not known.any():
         raise DataError("no FreeSurfer label lies on the T1w: another space, or other numbers")
-    found = labels.with_data(np.where(known, labels.data, 0).astype(np.int32))
+    found = labels.with_data(np.where(known, numbers, 0).astype(np.int32))
     inside = brain.data > 0
     labelled, outside = float(known[inside].mean()), float(1 - inside[known].mean())
     if labelled < _LEAST_LABELLED or outside > _MOST_OUTSIDE:
@@ -226,6 +236,21 @@ def labels_on(given: Volume, t1w: Volume, brain: Volume) -> Volume:
     _require_sides(found)
     _require_tissues(found, t1w)
     return found
+
+
+def with_pons(labels: Volume, brain_stem: Volume) -> Volume:
+    """Labels whose brain stem has the pons told apart, 174, on the grid of the labels.
+
+    Parameters
+    ----------
+    labels : Volume
+        FreeSurfer numbers; only voxels of the brain stem (16) change.
+    brain_stem : Volume
+        Substructures of the brain stem as FreeSurfer has them, on any grid of the same world.
+    """
+    parts = resample(brain_stem, labels, order=0)
+    pons = (labels.data == BRAIN_STEM) & (parts.data == PONS)
+    return labels.with_data(np.where(pons, PONS, labels.data))
 
 
 _LEAST_LABELLED = 0.5

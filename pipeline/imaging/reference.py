@@ -13,14 +13,13 @@ from typing import ClassVar, Literal
 
 import numpy as np
 
+from pipeline.core.labels import BRAIN_STEM, PONS, whole_brain_stem
 from pipeline.core.transforms import apply_affine
 from pipeline.core.volume import BoolArray, FloatArray, Volume
 from pipeline.imaging.brain import bounding_box, distance_to_others_mm, largest_piece
 
 CEREBELLAR_CORTEX = (8, 47)
 _FOURTH_VENTRICLE = 15
-_BRAIN_STEM = 16
-_PONS = 174
 _POSTERIOR_CINGULATE = (1023, 2023)
 _RAGGED_PERCENT = 1.0
 """What is left out at the end of a landmark, so that no single voxel sets a plane."""
@@ -97,7 +96,7 @@ class Landmarks:
     """What the rules look at, on the T1w."""
 
     labels: Volume
-    """FreeSurfer numbers."""
+    """FreeSurfer numbers; the pons has its own, 174, where it is known."""
     t1w2acpc_xfm: FloatArray
     """World points of the T1w to anatomical axes, mm."""
     above_pons_floor: BoolArray
@@ -207,7 +206,7 @@ def _planes(landmarks: Landmarks, whole: BoolArray, rules: TrimByPlanes) -> list
 
 def _distances(landmarks: Landmarks, whole: BoolArray, rules: TrimByDistance) -> list[_Step]:
     labels, grey = landmarks.labels, landmarks.grey
-    other = np.isin(labels.data, rules.neighbours)
+    other = np.isin(whole_brain_stem(labels.data), rules.neighbours)
     if rules.distance_mm > 0 and not other.any():
         raise ValueError(
             "the labels hold none of the neighbours that the reference region is to keep away "
@@ -264,12 +263,12 @@ def _tip(ventricle_mm: FloatArray) -> tuple[float, float]:
 
 
 def _pons_floor_mm(landmarks: Landmarks) -> float:
-    pons = landmarks.labels.data == _PONS
+    pons = landmarks.labels.data == PONS
     if pons.any():
         _require(landmarks, pons, "pons (174)", "above_pons_floor")
         heights = _acpc_mm(landmarks, pons)[:, 2]
     else:
-        stem = landmarks.labels.data == _BRAIN_STEM
+        stem = landmarks.labels.data == BRAIN_STEM
         _require(landmarks, stem, "brain stem (16)", "above_pons_floor")
         heights = _acpc_mm(landmarks, stem)[landmarks.above_pons_floor, 2]
         if not heights.size:

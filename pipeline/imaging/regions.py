@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage, sparse
 
-from pipeline.core.labels import GREY_LABELS
+from pipeline.core.labels import BRAIN_STEM, GREY_LABELS, PONS
 from pipeline.core.transforms import apply_affine
 from pipeline.core.volume import BoolArray, FloatArray, IntArray, Volume
 from pipeline.imaging.itk import Field
@@ -213,15 +213,19 @@ class Anatomy:
     """Share of grey matter on the T1w grid."""
     mni_images: Mapping[str, Volume] = field(default_factory=dict)
     """Label images in MNI152 space, by the file that regions name."""
+    pons: BoolArray | None = None
+    """Voxels of the brain stem that are pons, (X, Y, Z), where somebody has told them apart."""
 
     def landmarks(self) -> Landmarks:
         """What the rules of the reference region look at."""
-        stem = np.argwhere(self.labels.data == _BRAIN_STEM).astype(float)
+        stem = np.argwhere(self.labels.data == BRAIN_STEM).astype(float)
         in_mni = field_points(self.t1w2mni, apply_affine(self.labels.affine, stem))
-        return Landmarks(self.labels, self.t1w2acpc_xfm, in_mni[:, 2] >= _PONS_FLOOR_MM, self.grey)
+        labels = self.labels
+        if self.pons is not None:
+            labels = labels.with_data(np.where(self.pons, PONS, labels.data))
+        return Landmarks(labels, self.t1w2acpc_xfm, in_mni[:, 2] >= _PONS_FLOOR_MM, self.grey)
 
 
-_BRAIN_STEM = 16
 _PONS_FLOOR_MM = -49.0
 """Lower border of the pons in the mid-sagittal plane of MNI152NLin2009cAsym, z."""
 GREY_SHARE = 0.5

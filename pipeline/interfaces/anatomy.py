@@ -13,6 +13,7 @@ from nipype.interfaces.base import (
     File,
     SimpleInterface,
     TraitedSpec,
+    isdefined,
     traits,
 )
 
@@ -35,6 +36,7 @@ from pipeline.imaging.labelling import (
     labels_on,
     tissue_shares,
     warp_atlas,
+    with_pons,
 )
 from pipeline.imaging.normalisation import NormalisationQuality, normalise
 from pipeline.io.atlas import load_template
@@ -328,6 +330,7 @@ class LabelBrain(SimpleInterface):  # type: ignore[misc]
 class _TakeLabelsInputSpec(BaseInterfaceInputSpec):  # type: ignore[misc]
     # graphs are built without a look at the files that settings name; the survey has had one
     dseg = File(mandatory=True, desc="FreeSurfer-numbered labels, space of the T1w")
+    brain_stem = File(exists=True, desc="FreeSurfer's substructures of the brain stem")
     t1w_preproc = File(exists=True, mandatory=True, desc="bias-corrected T1w")
     brain_mask = File(exists=True, mandatory=True, desc="brain on the grid of the T1w")
 
@@ -343,6 +346,8 @@ class TakeLabels(SimpleInterface):  # type: ignore[misc]
             labels = labels_on(given, t1w, read_volume(self.inputs.brain_mask))
         except DataError as error:
             raise DataError(f"{Path(self.inputs.dseg).name}: {error}") from error
+        if isdefined(self.inputs.brain_stem):
+            labels = with_pons(labels, read_labels(self.inputs.brain_stem))
         path = write_volume(Path(runtime.cwd) / "dseg.nii.gz", labels, np.int16)
         self._results["dseg"] = str(path)
         return runtime

@@ -19,6 +19,7 @@ from nipype.interfaces.base import (
 
 from pipeline.bids.scan import ScanInputs
 from pipeline.core.errors import DataError
+from pipeline.core.labels import PONS, whole_brain_stem
 from pipeline.core.volume import BoolArray, FloatArray, Volume
 from pipeline.imaging.reference import Trimmed
 from pipeline.imaging.regions import (
@@ -124,8 +125,11 @@ class CarryRegions(SimpleInterface):  # type: ignore[misc]
 def read_anatomy(inputs: Any) -> Anatomy:
     """What the T1w tells about places, from the files of a node."""
     images = inputs.mni_images if isdefined(inputs.mni_images) else []
+    labels = read_labels(inputs.dseg)
+    pons = labels.data == PONS
     return Anatomy(
-        labels=read_labels(inputs.dseg),
+        labels=labels.with_data(whole_brain_stem(labels.data)),
+        pons=pons if pons.any() else None,
         t1w2mni=read_field(inputs.mni2t1w_xfm),
         t1w2acpc_xfm=read_itk_transform(inputs.t1w2acpc_xfm),
         grey=read_volume(inputs.gm_probseg),

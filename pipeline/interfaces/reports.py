@@ -22,6 +22,7 @@ from pipeline import __version__
 from pipeline.bids.derivatives import MODEL_LABELS
 from pipeline.bids.findings import Finding
 from pipeline.bids.scan import ScanInputs
+from pipeline.core.labels import whole_brain_stem
 from pipeline.core.timing import FrameTiming
 from pipeline.core.volume import Volume
 from pipeline.interfaces.regions import BRAIN, TOO_SMALL, UNCOVERED
@@ -106,7 +107,7 @@ def _read_report(inputs: Any) -> SessionReport:
         scan=scan_facts(inputs.scan),
         version=__version__,
         tissues=_read_tissues(given),
-        labels=read_labels(given["dseg"]) if "dseg" in given else None,
+        labels=_labels(given["dseg"]) if "dseg" in given else None,
         anatomy_quality=read_json(given["quality"]) if "quality" in given else {},
         coregistration=_read_coregistration(given),
         motion=_read_motion(given),
@@ -119,6 +120,11 @@ def _read_report(inputs: Any) -> SessionReport:
         findings=[_note(finding) for finding in given.get("findings", ())],
         provenance={"petbind": __version__, **_engines(), **given.get("settings", {})},
     )
+
+
+def _labels(path: str) -> Volume:
+    labels = read_labels(path)
+    return labels.with_data(whole_brain_stem(labels.data))
 
 
 def _engines() -> dict[str, str]:

@@ -23,6 +23,7 @@ from pipeline.core.volume import FloatArray, Volume
 from pipeline.imaging.frame_means import mean_over_frames
 from pipeline.imaging.head_motion import HeadMotion
 from pipeline.imaging.motion import head_mask
+from pipeline.imaging.resampling import smooth
 from pipeline.interfaces.motion import (
     CorrectionInputSpec,
     FramesInputSpec,
@@ -36,11 +37,13 @@ from pipeline.io.tool_transforms import read_rigid_transform
 
 class _HandFramesInputSpec(FramesInputSpec):
     first_frame_s = traits.Float(mandatory=True, desc="frames with an earlier middle stay out")
+    smoothing_fwhm_mm = traits.Float(0, usedefault=True, desc="of what is handed over")
     joined = traits.Bool(False, usedefault=True, desc="one 4-D file, not a file per frame")
 
 
 class _HandFramesOutputSpec(TraitedSpec):  # type: ignore[misc]
     frames = OutputMultiObject(File(exists=True), desc="frames that show a head")
+    middle = traits.Int(desc="number of the one in the middle, counted from one")
 
 
 class HandFrames(SimpleInterface):  # type: ignore[misc]
@@ -53,14 +56,17 @@ class HandFrames(SimpleInterface):  # type: ignore[misc]
         first = first_placed(scan.timing, self.inputs.first_frame_s)
         folder, count = Path(runtime.cwd), len(frames) - first
         late = (
-            frame.with_data(np.nan_to_num(frame.data, posinf=0, neginf=0))
+            smooth(
+                frame.with_data(np.nan_to_num(frame.data, posinf=0, neginf=0)),
+                self.inputs.smoothing_fwhm_mm,
+            )
             for frame in islice(frames.placed(), first, None)
         )
         if self.inputs.joined:
             paths = [write_series(folder / "frames.nii", late, count)]
         else:
             paths = [write_volume(folder / f"frame{i:03d}.nii", f) for i, f in enumerate(late)]
-        self._results["frames"] = [str(path) for path in paths]
+        self._results.update(frames=[str(path) for path in paths], middle=count // 2 + 1)
         return runtime
 
 

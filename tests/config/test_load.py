@@ -202,6 +202,28 @@ def test_files_are_sought_from_the_folder_of_the_settings(tmp_path, monkeypatch)
     assert settings.regions.mni["Y"].image.as_posix() == "other.nii.gz"
 
 
+def test_subjects_of_freesurfer_count_from_the_file(tmp_path, monkeypatch):
+    (tmp_path / "study").mkdir()
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    path = tmp_path / "study" / "a.toml"
+    for text, expected in (
+        ("", ""),
+        ('subjects_dir = ""\n', ""),
+        ('subjects_dir = "fs"\n', "../study/fs"),
+        ('subjects_dir = "/data/fs"\n', "../" * len((tmp_path / "here").parts[1:]) + "data/fs"),
+    ):
+        path.write_text(f'[parcellation]\nbackend = "freesurfer"\n{text}')
+        assert load_settings(str(path)).parcellation.subjects_dir == expected
+
+
+@pytest.mark.parametrize("name", ["sub-01", "{subject} x", "{subject}/{session}", "{run}"])
+def test_a_name_of_subjects_has_to_tell_them_apart(name):
+    freesurfer = ["parcellation.backend=freesurfer", f"parcellation.subject={name}"]
+    with pytest.raises(ConfigError, match=r"parcellation\.subject: "):
+        load_settings(None, freesurfer)
+
+
 @pytest.mark.parametrize(
     ("override", "told"),
     [

@@ -151,6 +151,20 @@ def test_a_label_of_the_pons_goes_before_the_atlas(landmarks):
     assert millimetres(named, trim_reference(named, PLANES).mask)[:, 2].min() == -39
 
 
+def test_the_pons_stays_a_neighbour_as_part_of_the_brain_stem(landmarks):
+    data = landmarks.labels.data.copy()
+    box(data, (-9, 9), (-31, -15), (-58, -10), 16)  # up to the cerebellum
+    rules = TrimByDistance(neighbours=(16,), distance_mm=4, erosion_mm=0, least_grey=0)
+    whole = replace(landmarks, labels=landmarks.labels.with_data(data))
+    parted = data.copy()
+    parted[(data == 16) & (np.indices(data.shape)[2] > 40)] = 174
+    assert (parted == 174).any()
+    named = replace(landmarks, labels=landmarks.labels.with_data(parted))
+    found = trim_reference(named, rules).mask
+    np.testing.assert_array_equal(found, trim_reference(whole, rules).mask)
+    assert found.sum() < np.isin(data, (8, 47)).sum()
+
+
 def test_a_tilted_head_gives_the_same_region(landmarks):
     tilt = rigid_matrix(
         np.array([3.0, -2, 4]), np.radians([14, -9, 11]), np.array([0, -45, -25.0])

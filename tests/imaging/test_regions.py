@@ -254,3 +254,21 @@ def test_curves_are_those_of_a_much_finer_sampling():
     )
     print(np.round(100 * (means / truth - 1), 3))
     np.testing.assert_allclose(means, truth, rtol=0.005)
+
+
+def test_the_pons_is_a_landmark_and_part_of_the_brain_stem(labels, grid):
+    """Told apart or not, regions are the same; only the planes of the reference region see it."""
+    stem = labels.with_data(np.where(labels.data == 53, 16, labels.data))
+    pons = (stem.data == 16) & (np.indices(stem.shape)[2] < 20)
+    shift = np.zeros((*labels.shape, 3))
+    spec = RegionSpec((("STEM", (16,)), ("HIP", (17,))), (), "CBL", NEAR, 3)
+    plain, told = (
+        region_fractions(anatomy_of(stem, shift, pons=known), grid, np.eye(4), spec)
+        for known in (None, pons)
+    )
+    assert plain.t1w_mm3 == told.t1w_mm3
+    for name in ("STEM", "HIP"):
+        np.testing.assert_array_equal(plain.regions[name], told.regions[name])
+    seen = anatomy_of(stem, shift, pons=pons).landmarks().labels.data
+    np.testing.assert_array_equal(seen == 174, pons)
+    np.testing.assert_array_equal(np.where(seen == 174, 16, seen), stem.data)

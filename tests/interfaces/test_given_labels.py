@@ -1,13 +1,20 @@
 """Labels of another program: put on the grid of the T1w, or refused with a reason."""
 
+from types import SimpleNamespace
+
 import nibabel as nib
 import numpy as np
 import pytest
+from nipype.interfaces.base import Undefined
 
 from pipeline.core.errors import DataError
 from pipeline.core.volume import Volume
+from pipeline.imaging.itk import Field
 from pipeline.interfaces.anatomy import TakeLabels
+from pipeline.interfaces.regions import read_anatomy
 from pipeline.io.images import read_labels, write_array, write_volume
+from pipeline.io.transforms import write_itk_transform
+from pipeline.io.warps import write_field
 
 
 @pytest.fixture
@@ -86,6 +93,34 @@ def test_labels_of_freesurfer_are_read_as_it_writes_them(take, tmp_path):
     )
     found = read_labels(node.run().outputs.dseg)
     np.testing.assert_array_equal(found.data, expected.data)
+
+
+def test_parts_of_the_brain_stem_are_one_save_for_the_pons(take):
+    labels = halves((17, 53))
+    labels.data[3:9, 3:9, 2:5], labels.data[3:9, 3:9, 5:8] = 175, 174
+    found = take(labels)
+    assert set(np.unique(found.data)) == {0, 16, 17, 53, 174}
+    assert (found.data == 174).sum() == (found.data == 16).sum() == 12 * 12 * 6
+
+
+def test_a_pons_of_its_own_is_read_as_part_of_the_brain_stem(take, tmp_path):
+    labels = halves((17, 53))
+    labels.data[3:9, 3:9, 2:5], labels.data[3:9, 3:9, 5:8] = 175, 174
+    found = take(labels)
+    dseg = write_volume(tmp_path / "final.nii.gz", found, np.int16)
+    shift = Field(np.zeros((*found.shape, 3)), found.affine)
+    anatomy = read_anatomy(
+        SimpleNamespace(
+            dseg=str(dseg),
+            mni2t1w_xfm=str(write_field(tmp_path / "xfm.nii.gz", shift)),
+            t1w2acpc_xfm=str(write_itk_transform(tmp_path / "acpc.txt", np.eye(4))),
+            gm_probseg=str(tmp_path / "t1w.nii.gz"),
+            mni_images=Undefined,
+        )
+    )
+    assert set(np.unique(anatomy.labels.data)) == {0, 16, 17, 53}
+    np.testing.assert_array_equal(anatomy.pons, found.data == 174)
+    assert (anatomy.labels.data == 16).sum() == 2 * 12 * 12 * 6
 
 
 def test_numbers_that_are_not_freesurfers_are_left_out(take):

@@ -102,6 +102,11 @@ SETTINGS = {
         "parcellation.backend=given",
         "parcellation.dseg=/labels/sub-{subject}_dseg.nii.gz",
     ),
+    "FreeSurfer": (
+        "parcellation.backend=freesurfer",
+        "motion.backend=freesurfer",
+        "coregistration.backend=freesurfer",
+    ),
     "FSL": ("motion.backend=fsl", "coregistration.backend=fsl", "normalisation.backend=fsl"),
     "regions of all kinds": (
         "regions.sides=true",
@@ -240,6 +245,23 @@ def test_nothing_dangles_in_a_cohort(scan, folders, overrides):
     plan = Plan((scan, other), (), (), ())
     workflow = init_cohort_wf(plan, folders, load_settings(None, overrides))
     assert dangling_ports(workflow) == []
+
+
+def test_a_t1w_has_its_own_subject_of_freesurfer(scan, folders):
+    settings = load_settings(None, SETTINGS["FreeSurfer"])
+    found = Plan((scan,), (), (), (), ((scan.t1w, Path("/subjects/sub-01")),))
+    for plan, expected in (
+        (found, "/subjects/sub-01"),
+        (replace(found, subjects=()), "sub-01_ses-pre"),
+    ):
+        workflow = init_cohort_wf(plan, folders, settings)
+        (node,) = [n for n in workflow._create_flat_graph().nodes() if n.name == "reconstruct"]
+        assert node.inputs.subject_dir == expected
+        assert node.inputs.t1w == str(scan.t1w) or not node.inputs.t1w
+        labels = workflow.get_node("sub-01_ses-pre_T1w_wf.ds_anatomy").inputs
+        assert "desc-DesikanKilliany_dseg" in labels.targets["dseg"]
+        assert labels.metadata["dseg"]["Backend"] == "freesurfer"
+        assert labels.metadata["dseg"]["LabelMap"]["174"] == "Pons"
 
 
 def test_sessions_that_share_a_t1w_share_its_nodes(scan, folders):

@@ -8,10 +8,11 @@ from typing import Any
 
 from pipeline.config.coregistration import CoregistrationOptions
 from pipeline.config.schema import Resources
-from workflows.coregistration import embedded, fsl, none, spm
+from workflows.coregistration import embedded, freesurfer, fsl, none, spm
 
 MODULES: Mapping[str, ModuleType] = {
     "embedded": embedded,
+    "freesurfer": freesurfer,
     "fsl": fsl,
     "none": none,
     "spm": spm,
@@ -20,6 +21,7 @@ MODULES: Mapping[str, ModuleType] = {
 
 BACKENDS: Mapping[str, Any] = {
     "embedded": embedded.init_embedded_coregistration_wf,
+    "freesurfer": freesurfer.init_freesurfer_coregistration_wf,
     "fsl": fsl.init_fsl_coregistration_wf,
     "none": none.init_no_coregistration_wf,
     "spm": spm.init_spm_coregistration_wf,

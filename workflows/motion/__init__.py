@@ -8,10 +8,11 @@ from typing import Any
 
 from pipeline.config.motion import MotionOptions
 from pipeline.config.schema import Resources
-from workflows.motion import embedded, fsl, none, spm
+from workflows.motion import embedded, freesurfer, fsl, none, spm
 
 MODULES: Mapping[str, ModuleType] = {
     "embedded": embedded,
+    "freesurfer": freesurfer,
     "fsl": fsl,
     "none": none,
     "spm": spm,
@@ -20,6 +21,7 @@ MODULES: Mapping[str, ModuleType] = {
 
 BACKENDS: Mapping[str, Any] = {
     "embedded": embedded.init_embedded_motion_wf,
+    "freesurfer": freesurfer.init_freesurfer_motion_wf,
     "fsl": fsl.init_fsl_motion_wf,
     "none": none.init_no_motion_wf,
     "spm": spm.init_spm_motion_wf,

@@ -8,14 +8,19 @@ from typing import Any
 
 from pipeline.config.parcellation import ParcellationOptions
 from pipeline.config.schema import Resources
-from workflows.parcellation import embedded, given
+from workflows.parcellation import embedded, freesurfer, given
 
-MODULES: Mapping[str, ModuleType] = {"embedded": embedded, "given": given}
+MODULES: Mapping[str, ModuleType] = {
+    "embedded": embedded,
+    "given": given,
+    "freesurfer": freesurfer,
+}
 """Backend to its module, with `REQUIRES` and `METHODS`."""
 
 BACKENDS: Mapping[str, Any] = {
     "embedded": embedded.init_embedded_parcellation_wf,
     "given": given.init_given_parcellation_wf,
+    "freesurfer": freesurfer.init_freesurfer_parcellation_wf,
 }
 
 

@@ -7,8 +7,10 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class ParcellationInputs:
-    """Ports of `inputnode`: outputs of the anatomy, see `AnatomyOutputs`."""
+    """Ports of `inputnode`: the T1w, and outputs of the anatomy, see `AnatomyOutputs`."""
 
+    t1w: str
+    """T1w of the data set, as it came."""
     t1w_preproc: str
     """Bias-corrected T1w, (X, Y, Z)."""
     brain_mask: str

@@ -10,7 +10,7 @@ from pipeline.config.parcellation import EmbeddedParcellation
 from pipeline.config.schema import Resources
 from pipeline.interfaces.anatomy import LabelBrain
 from workflows._atlas import atlas_node
-from workflows._graph import SharedNode, io_node, port_names
+from workflows._graph import SharedNode, io_node, port_names, same
 from workflows.parcellation.contract import ParcellationInputs, ParcellationOutputs
 
 REQUIRES: tuple[str, ...] = ()
@@ -31,9 +31,10 @@ def init_embedded_parcellation_wf(
     outputnode = io_node(ParcellationOutputs, "outputnode")
     align_atlas = atlas_node()
     label = SharedNode(LabelBrain(), name="label", mem_gb=min(2.5, resources.mem_gb), n_procs=1)
+    taken = [port for port in port_names(ParcellationInputs) if port != "t1w"]
     workflow.connect(
         [
-            (inputnode, label, [(port, port) for port in port_names(ParcellationInputs)]),
+            (inputnode, label, same(*taken)),
             (align_atlas, label, [("atlas", "atlas")]),
             (label, outputnode, [("dseg", "dseg")]),
         ]
