@@ -17,6 +17,7 @@ from pipeline.io.tool_transforms import (
     read_lta_transform,
     read_rigid_transform,
 )
+from pipeline.io.transforms import read_itk_transform
 
 PHANTOM_MM = np.array([[0.0, 0, 0], [60, 5, -10], [-20, 70, 15], [10, -30, 55], [-70, -80, -60]])
 """Points of no symmetry, over a head."""
@@ -45,9 +46,11 @@ PAIRS = [("right-handed", "left-handed"), ("oblique", "conformed"), ("left-hande
 
 
 def same_points(found):
-    np.testing.assert_allclose(
-        apply_affine(found, PHANTOM_MM), apply_affine(A2B, PHANTOM_MM), atol=WITHIN_MM
-    )
+    """The transform leads where the known one does, and its inverse back."""
+    images = apply_affine(A2B, PHANTOM_MM)
+    np.testing.assert_allclose(apply_affine(found, PHANTOM_MM), images, atol=WITHIN_MM)
+    back = apply_affine(np.linalg.inv(found), images)
+    np.testing.assert_allclose(back, PHANTOM_MM, atol=WITHIN_MM)
 
 
 def fsl_points(volume, points_mm):
@@ -107,6 +110,22 @@ def test_lta_leads_from_its_source_to_its_destination(tmp_path, kind, a, b):
     path = tmp_path / "zu T1.lta"
     path.write_text(lta(kind, A2B if kind else voxels, source, destination))
     same_points(read_lta_transform(path))
+
+
+@pytest.mark.parametrize("centre_mm", [(0, 0, 0), (12.5, -30, 41)])
+def test_itk_leads_from_the_reference_to_the_input_in_lps(tmp_path, centre_mm):
+    """``y = A (x - c) + t + c`` for points x of the reference (ITK Software Guide, 3.9.2)."""
+    flip = np.diag([-1.0, -1, 1, 1])
+    lps = flip @ np.linalg.inv(A2B) @ flip
+    centre = np.array(centre_mm, float)
+    shift = lps[:3, 3] + lps[:3, :3] @ centre - centre
+    numbers = " ".join(f"{v:.12g}" for v in [*lps[:3, :3].ravel(), *shift])
+    path = tmp_path / "from-pet_to-T1w ü.txt"
+    path.write_text(
+        "#Insight Transform File V1.0\n#Transform 0\nTransform: AffineTransform_double_3_3\n"
+        f"Parameters: {numbers}\nFixedParameters: {' '.join(map(str, centre_mm))}\n"
+    )
+    same_points(read_itk_transform(path))
 
 
 @pytest.mark.parametrize("name", GRIDS)
