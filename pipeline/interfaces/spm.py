@@ -84,7 +84,7 @@ class _Checked:
 
     @property
     def _speaker(self) -> str:
-        return f"SPM12, {type(self).__name__}"
+        return f"SPM12, {type(self).__name__}: "
 
     def _matlab_cmd_update(self) -> None:
         super()._matlab_cmd_update()  # type: ignore[misc]
@@ -108,24 +108,23 @@ class _Checked:
             self.mlab.inputs.single_comp_thread = True
 
     def _run_interface(self, runtime: Any) -> Any:
-        name = self._speaker
-        _require_command(name, self.mlab.cmd)
+        _require_command(self._speaker, self.mlab.cmd)
         try:
             runtime = super()._run_interface(runtime)  # type: ignore[misc]
         except (RuntimeError, OSError) as error:
-            raise ToolError(f"{name}: {what_failed(str(error))}") from error
+            raise ToolError(f"{self._speaker}{what_failed(str(error))}") from error
         said = f"{runtime.stdout}\n{runtime.stderr}"
         if runtime.returncode or _FAILED in said:
-            raise ToolError(f"{name}: {what_failed(said)}")
+            raise ToolError(f"{self._speaker}{what_failed(said)}")
         return runtime
 
 
-def _require_command(name: str, command: str) -> None:
+def _require_command(speaker: str, command: str) -> None:
     words = shlex.split(command)
     if not words or shutil.which(words[0]) is None:
         program = words[0] if words else "that is named"
         raise ToolError(
-            f"{name}: no program {program}; name MATLAB, GNU Octave or the standalone in "
+            f"{speaker}no program {program}; name MATLAB, GNU Octave or the standalone in "
             "resources.spm.command, or in $MATLABCMD or $SPMMCRCMD"
         )
 
@@ -133,9 +132,15 @@ def _require_command(name: str, command: str) -> None:
 _FAILED = "MATLAB code threw an exception"
 _NO_SPM = ("SPM not in matlab path", "'MException' undefined")
 """Octave lacks what Nipype would throw."""
-_REASON = re.compile(
-    r"^\s*(?:Error using |error: |Error in |Job execution failed|Failed |License checkout).*", re.M
+_JOB_FAILED = re.compile(r"Failed\s+'([^']*)'\s*\n\s*(?:Error using .*\n\s*)?(.+)")
+"""What SPM says of a job: its name and, on the next line or the one after, why."""
+_REASONS = (
+    re.compile(rf"{_FAILED}:\s*\n\s*(.+)"),
+    re.compile(r"^error: (.+)", re.M),
+    re.compile(r"^Error using .*\n\s*(.+)", re.M),
+    re.compile(r"^(License checkout.+)", re.M),
 )
+"""What tells why where no job had begun, the surest first."""
 
 
 def what_failed(said: str) -> str:
@@ -143,17 +148,17 @@ def what_failed(said: str) -> str:
 
     Examples
     --------
-    >>> what_failed("Running job #1\nFailed  'Coregister: Estimate'\nerror: no such file\n")
-    "error: no such file (Failed 'Coregister: Estimate')"
+    >>> what_failed("10:11 - Failed  'Realign: Estimate'\nInsufficient image overlap.\nIn file x")
+    "Insufficient image overlap. ('Realign: Estimate')"
+    >>> what_failed("GNU Octave Version: 7.3.0\nerror: out of memory\n")
+    'out of memory'
     """
     if any(sign in said for sign in _NO_SPM):
         return "no SPM on its path; say where it lies in resources.spm.folder, or in $SPM_PATH"
-    lines = [" ".join(line.split()) for line in _REASON.findall(said)]
-    thrown = said.partition(f"{_FAILED}:\n")[2].strip().splitlines()
-    reasons = [line for line in lines if not line.startswith(("Failed", "Job execution"))]
-    failed = next((line for line in lines if line.startswith("Failed")), "")
-    reason = (reasons or thrown or lines or ["it ended before its work was done"])[0]
-    return f"{reason} ({failed})" if failed and failed != reason else reason
+    if job := _JOB_FAILED.search(said):
+        return f"{job[2].strip().removeprefix('error: ')} ('{job[1]}')"
+    told = (reason.search(said) for reason in _REASONS)
+    return next((words[1].strip() for words in told if words), "it ended before its work was done")
 
 
 class Realign(_Checked, spm.Realign):  # type: ignore[misc]
@@ -192,7 +197,7 @@ class SpmVersion:
 class FindSpm(_Checked, spm.SPMCommand):  # type: ignore[misc]
     """Nothing but the question which SPM this is."""
 
-    _speaker = "SPM12"
+    _speaker = ""
 
     def _make_matlab_command(self, contents: Any, postscript: str | None = None) -> str:
         return _WHICH_SPM
@@ -231,7 +236,7 @@ def find_spm(**program: Any) -> SpmVersion:
         said = str(FindSpm(**program).run(cwd=folder).runtime.stdout)
     found = _ANSWER.search(said)
     if found is None:
-        raise ToolError("SPM12: it started, but did not say which SPM it is")
+        raise ToolError("it started, but did not say which SPM it is")
     name, revision, engine, release = (word.strip() for word in found.groups())
     year = re.search(r"R20\d\d[ab]", release)
     return SpmVersion(name, revision, f"{engine} {year[0] if year else release}")
