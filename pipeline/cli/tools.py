@@ -68,6 +68,9 @@ def _spm_version(program: SpmProgram, work_dir: Path) -> str:
                 f"SPM cannot work in {folder}, whose name holds {' '.join(map(repr, letters))}: "
                 "choose another folder with --work-dir"
             )
+    for folder in inputs.get("paths", ()):
+        if not Path(folder, "spm.m").is_file():
+            raise ToolError(f"{folder} holds no spm.m; see resources.spm.folder, or $SPM_PATH")
     found = find_spm(**inputs)
     if found.name != "SPM12":
         raise ToolError(f"{inputs['matlab_cmd']} starts {found.name}, not SPM12")
@@ -84,7 +87,8 @@ def require_tools(needs: Sequence[Need]) -> None:
     """
     lacking = [_what_to_do(need) for need in needs if need.found.problem]
     if lacking:
-        raise ConfigError("\n".join(["the settings need programs that are not there", *lacking]))
+        heading = "the settings need programs that are not there, or cannot be used"
+        raise ConfigError("\n".join([heading, *lacking]))
 
 
 def _what_to_do(need: Need) -> str:

@@ -441,6 +441,14 @@ def test_a_work_directory_that_spm_cannot_take_is_refused(
     assert not (tmp_path / "o'neill" / "petbind").exists()
 
 
+def test_a_folder_without_spm_is_named(bids_dir, out_dir, no_programs, capsys, tmp_path):
+    put_program(no_programs, "octave", "exit 1")
+    overrides = with_settings("motion.backend=spm", "resources.spm.command=octave",
+                              f"resources.spm.folder={tmp_path}")  # fmt: skip
+    said = refused(capsys, bids_dir, out_dir, "participant", *overrides)
+    assert f"SPM12: {tmp_path} holds no spm.m; see resources.spm.folder" in said
+
+
 def test_drawing_a_graph_starts_no_program(bids_dir, out_dir, no_programs, tmp_path):
     for name in ("matlab", "octave"):
         put_program(no_programs, name, f": > {tmp_path / 'started'}; exit 1")
