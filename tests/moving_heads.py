@@ -138,12 +138,19 @@ def template():
     return label_template(read_head_template().coarsened(2))
 
 
-def moving_head(made_of, contrast: str, seed: int, *, still: bool = False) -> MovingHead:
+def moving_head(
+    made_of,
+    contrast: str,
+    seed: int,
+    *,
+    still: bool = False,
+    options: ScannerOptions | None = None,
+) -> MovingHead:
     """A scan of 93 minutes, 2 mm, default noise: drift, small moves, and a jump.
 
     The jump is of 2.5 to 5 mm and 2 to 4 degrees, at the start of a frame after two minutes.
     """
-    options, rng = ScannerOptions(), np.random.default_rng([seed, 5])
+    options, rng = options or ScannerOptions(), np.random.default_rng([seed, 5])
     head = make_head(made_of, Anatomy.draw(rng), 1.0, rng)
     affine, shape, t1w2pet = place_head(head.centre_mm, options, rng)
     timing, centre = options.timing, head_centre_in_pet(head, t1w2pet)

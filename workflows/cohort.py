@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,12 +21,14 @@ from workflows.session import init_session_wf
 NAME = "petbind_wf"
 
 
-def init_cohort_wf(plan: Plan, folders: Folders, settings: Settings) -> Any:
+def init_cohort_wf(
+    plan: Plan, folders: Folders, settings: Settings, versions: Mapping[str, str] | None = None
+) -> Any:
     """Every session of a plan, joined to the anatomy of its T1w.
 
     A T1w has one workflow whose name is made of its file name alone. Sessions that run together
     share it, and so do runs one after another or at the same time, which find its nodes in the
-    same working directories.
+    same working directories. `versions` of tools by others go onto the pages.
     """
     workflow = pe.Workflow(name=NAME, base_dir=str(work_root(folders.work_dir)))
     findings, subjects = dict(plan.noted), dict(plan.subjects)
@@ -44,7 +46,8 @@ def init_cohort_wf(plan: Plan, folders: Folders, settings: Settings) -> Any:
     ports = port_names(AnatomicalOutputs)
     for scan in plan.scans:
         assert scan.t1w is not None  # noqa: S101  a planned scan has its T1w
-        session_wf = init_session_wf(scan, folders, settings, findings.get(scan.label, ()))
+        noted = findings.get(scan.label, ())
+        session_wf = init_session_wf(scan, folders, settings, noted, versions or {})
         # a fresh list each time: Nipype keeps it and empties it later
         workflow.connect([(anatomical_wfs[scan.t1w], session_wf, handed(*ports))])
     return workflow

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from importlib.metadata import PackageNotFoundError, version
+from types import MappingProxyType
 from typing import Any
 
 from nipype.pipeline import engine as pe
@@ -34,13 +37,22 @@ from workflows.outputs import session_results
 from workflows.partial_volume import init_partial_volume_wf
 from workflows.regions import init_regions_wf, named_images, region_spec
 
+_NO_TOOLS: Mapping[str, str] = MappingProxyType({})
+_PACKAGES = ("SimpleITK", "picsl-greedy", "deepbet")
+"""What the sentences of backends may name."""
+
 
 def init_session_wf(
-    scan: ScanInputs, folders: Folders, settings: Settings, findings: tuple[Finding, ...] = ()
+    scan: ScanInputs,
+    folders: Folders,
+    settings: Settings,
+    findings: tuple[Finding, ...] = (),
+    versions: Mapping[str, str] = _NO_TOOLS,
 ) -> Any:
     """Frames, alignment, regions, curves, fits, maps, page and derivatives of one PET run.
 
-    The anatomy comes through `inputnode`, whose ports are `AnatomicalOutputs`.
+    The anatomy comes through `inputnode`, whose ports are `AnatomicalOutputs`. `versions` of tools
+    by others are for the page alone: nothing else is computed anew where one changes.
     """
     workflow = pe.Workflow(name=f"{scan.label}_wf")
     inputnode = io_node(AnatomicalOutputs, "inputnode")
@@ -54,7 +66,7 @@ def init_session_wf(
     motion_wf.inputs.inputnode.scan = scan
     motion_wf.inputs.inputnode.drop_empty = settings.scan.drop_empty
     motion_wf.inputs.inputnode.save_frames = settings.scan.save_frames
-    page = _page_node(settings, findings)
+    page = _page_node(settings, findings, versions)
     ds_session = _saving_node(scan, folders, settings)
 
     maps = ("maps", "flags") if settings.kinetics.maps else ()
@@ -148,9 +160,9 @@ def _start_of(options: CoregistrationOptions, scan: ScanInputs) -> Coregistratio
     return options.model_copy(update={"init": str(given_transform(options.init_file, scan))})
 
 
-def methods(settings: Settings) -> list[str]:
-    """What the backends that run did, a sentence or two each."""
-    return [
+def methods(settings: Settings, versions: Mapping[str, str] = _NO_TOOLS) -> list[str]:
+    """What the backends that run did, a sentence or two each, and by which versions of what."""
+    said = [
         anatomy.MODULES[settings.anatomy.backend].methods(settings.anatomy),
         *_way_to_mni(settings.normalisation),
         parcellation.MODULES[settings.parcellation.backend].METHODS,
@@ -160,6 +172,8 @@ def methods(settings: Settings) -> list[str]:
         *kinetics.methods(settings.kinetics),
         partial_volume.MODULES[settings.partial_volume.backend].METHODS,
     ]
+    packages = {name: _version(name) for name in _PACKAGES if any(name in text for text in said)}
+    return [*said, *_named("Programs", versions), *_named("Packages", packages)]
 
 
 def _way_to_mni(options: NormalisationOptions) -> list[str]:
@@ -169,8 +183,21 @@ def _way_to_mni(options: NormalisationOptions) -> list[str]:
     return [normalisation.MODULES[options.backend].METHODS]
 
 
-def required_programs(settings: Settings) -> dict[str, str]:
-    """Programs that the backends need, each with the setting that asks for it."""
+def _named(kind: str, versions: Mapping[str, str]) -> list[str]:
+    """One sentence with names and versions; none where there is nothing to name."""
+    told = [f"{name} {number or '(version unknown)'}" for name, number in versions.items()]
+    return [f"{kind}: {', '.join(told)}."] if told else []
+
+
+def _version(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return ""
+
+
+def required_tools(settings: Settings) -> dict[str, list[str]]:
+    """Tools that the backends need, by their names in `REQUIRES`, each with the steps that do."""
     steps = {
         "anatomy": (anatomy, settings.anatomy),
         "normalisation": (normalisation, settings.normalisation),
@@ -179,20 +206,22 @@ def required_programs(settings: Settings) -> dict[str, str]:
         "coregistration": (coregistration, settings.coregistration),
         "partial_volume": (partial_volume, settings.partial_volume),
     }
-    return {
-        program: f"{step}.backend = '{options.backend}'"
-        for step, (module, options) in steps.items()
-        for program in module.MODULES[options.backend].REQUIRES
-    }
+    tools: dict[str, list[str]] = {}
+    for step, (module, options) in steps.items():
+        for tool in module.MODULES[options.backend].REQUIRES:
+            tools.setdefault(tool, []).append(step)
+    return tools
 
 
-def _page_node(settings: Settings, findings: tuple[Finding, ...]) -> Any:
+def _page_node(
+    settings: Settings, findings: tuple[Finding, ...], versions: Mapping[str, str]
+) -> Any:
     node = SessionPage(
         reference=settings.regions.reference_name,
         models=in_table_order(settings.kinetics.models),
         pvc=settings.partial_volume.label,
         findings=list(findings),
-        methods=methods(settings),
+        methods=methods(settings, versions),
         # what a run may take of the machine shapes no result, so it must not change the page
         settings=settings.model_dump(mode="json", exclude={"resources"}),
     )

@@ -229,6 +229,7 @@ def dataset_description(
     raw_description: Mapping[str, Any],
     link: str | None = None,
     key: Literal["raw", "curves"] = "raw",
+    tools: Mapping[str, str] | None = None,
 ) -> dict[str, Any]:
     """Content of ``dataset_description.json`` of the output.
 
@@ -242,6 +243,8 @@ def dataset_description(
         Where the raw data are, from `raw_link`; a DOI of theirs is used first.
     key : {"raw", "curves"}
         What BIDS URIs call the data that the output was made from.
+    tools : mapping, optional
+        Programs by others that take part: name to version, empty where it is not known.
 
     Returns
     -------
@@ -266,7 +269,11 @@ def dataset_description(
                 "Name": "petbind",
                 "Version": version,
                 "Description": "Binding potentials from dynamic PET and MR images",
-            }
+            },
+            *(
+                {"Name": name, **({"Version": number} if number else {})}
+                for name, number in (tools or {}).items()
+            ),
         ],
         "SourceDatasets": [source],
     }

@@ -8,6 +8,7 @@ import math
 import os
 import shutil
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -35,6 +36,7 @@ from pipeline.bids.preflight import (
     with_unknown_names,
 )
 from pipeline.bids.runs import FrameChoice
+from pipeline.cli.tools import found_versions, needed_tools, require_tools, tools_table
 from pipeline.config.anatomy import DerivativesAnatomy, EmbeddedAnatomy
 from pipeline.config.load import load_settings
 from pipeline.config.motion import EmbeddedMotion
@@ -88,10 +90,15 @@ def check(args: argparse.Namespace) -> int:
     settings = _settings(args)
     _check_folders(args.bids_dir, args.out_dir)
     settings = _with_anatomy_found(settings, args.bids_dir)
+    needs = needed_tools(settings, _folders(args).work_dir)
     plan = _survey(args, settings)
     print(render_plan(plan))
+    if needs:
+        Console().print(tools_table(needs))
+        print()
     if missing := missing_group_column(args.bids_dir, settings.group.group_column):
         print(f"{missing}\n")
+    require_tools(needs)
     if not plan.scans:
         return WRONG_USE
     return SOME_FAILED if plan.blocked else DONE
@@ -142,10 +149,13 @@ def _run_participants(args: argparse.Namespace, settings: Settings) -> int:
         for finding in findings:
             print(f"petbind: {label} will not run: {finding}", file=sys.stderr)
     _require_scans(plan)
+    needs = needed_tools(settings, _folders(args).work_dir)
+    require_tools(needs)
     make_folder(args.out_dir / "logs")
     make_folder(_folders(args).work_dir)
-    _describe_output(args.bids_dir, args.out_dir, settings)
-    workflow = init_cohort_wf(plan, _folders(args), settings)
+    versions = found_versions(needs)
+    _describe_output(args.bids_dir, args.out_dir, settings, versions)
+    workflow = init_cohort_wf(plan, _folders(args), settings, versions)
     resources = settings.resources
     failures = run_graph(
         workflow, Limits(resources.n_procs, resources.mem_gb, args.stop_on_first_crash)
@@ -225,7 +235,9 @@ def _print_outcome(table) -> None:  # type: ignore[no-untyped-def]
     Console().print(shown)
 
 
-def _describe_output(bids_dir: Path, out_dir: Path, settings: Settings) -> None:
+def _describe_output(
+    bids_dir: Path, out_dir: Path, settings: Settings, tools: Mapping[str, str]
+) -> None:
     """Write `dataset_description.json` and the settings in force."""
     raw = bids_dir / "dataset_description.json"
     try:
@@ -233,7 +245,8 @@ def _describe_output(bids_dir: Path, out_dir: Path, settings: Settings) -> None:
     except DataError:
         # `check` has told of it; nothing but names and links come from it
         content = {}
-    description = dataset_description(__version__, content, raw_link(bids_dir, out_dir))
+    link = raw_link(bids_dir, out_dir)
+    description = dataset_description(__version__, content, link, tools=tools)
     write_json(out_dir / "dataset_description.json", description)
     (out_dir / ".bidsignore").write_text(_NOT_IN_BIDS_YET, encoding="utf-8")
     write_json(out_dir / "logs" / "settings.json", settings.model_dump(mode="json"))
@@ -266,7 +279,6 @@ def _survey(args: argparse.Namespace, settings: Settings) -> Plan:
         raise ConfigError(
             "anatomy.brain = 'deepbet' needs deepbet and torch; pip install 'petbind[deepbet]'"
         )
-    _check_programs(settings)
     _check_regions(settings)
     plan = survey(args.bids_dir, _selection(args), anatomy.t1w, _frame_choice(settings))
     if isinstance(settings.motion, EmbeddedMotion):
@@ -308,28 +320,6 @@ def _frame_choice(settings: Settings) -> FrameChoice:
         start_s=-math.inf if options.start_s is None else options.start_s,
         end_s=math.inf if options.end_s is None else options.end_s,
     )
-
-
-def _check_programs(settings: Settings) -> None:
-    """Refuse settings that need a program which is not there."""
-    from pipeline.execution.freesurfer_licence import require_licence
-    from workflows.session import required_programs
-
-    if "freesurfer" in required_programs(settings):
-        require_licence(os.environ)
-    for program, setting in required_programs(settings).items():
-        if shutil.which(program) is None:
-            raise ConfigError(
-                f"{setting} needs the program {program} on the PATH; get it from "
-                f"{_PROGRAMS.get(program, 'its makers')}"
-            )
-
-
-_PROGRAMS = {
-    "petpvc": "https://github.com/UCL/PETPVC/releases and put the folder bin of what you unpack "
-    "on the PATH, or set partial_volume.backend = 'embedded'"
-}
-"""Where programs come from."""
 
 
 def _check_regions(settings: Settings) -> None:

@@ -72,6 +72,7 @@ def _add_run(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
 def _add_check(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     check = commands.add_parser("check", help="what would run, and what is odd; writes nothing")
     _add_folders(check)
+    check.add_argument("--work-dir", type=Path, help="where the run will keep its; looked at only")
     _add_selection(check)
     _add_settings(check)
 

@@ -1,14 +1,18 @@
 """SPM12 as nodes that fail when it failed.
 
 Nipype's wrappers write the batch and start the program. What they do not see is added here: SPM
-and GNU Octave end with codes that nobody looks at, Octave takes other options than MATLAB, and
-threads of the linear algebra change last digits.
+and GNU Octave end with codes that nobody looks at, Octave takes other options than MATLAB,
+threads of the linear algebra change last digits, and whoever only makes a node starts no MATLAB.
 """
 
 from __future__ import annotations
 
 import re
 import shlex
+import shutil
+import sys
+import tempfile
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -34,11 +38,11 @@ def is_octave(command: str) -> bool:
 
 
 class _Matlab(MatlabCommand):  # type: ignore[misc]
-    """MATLAB, or the standalone; its output is judged by who started it."""
+    """MATLAB or the standalone, silent about a terminal where there is none to mend."""
 
     def _run_interface(self, runtime: Any) -> Any:
-        # Nipype would also reset the terminal, which there may not be
-        self.terminal_output = "allatonce"
+        if sys.__stdin__ is not None and sys.__stdin__.isatty():
+            return super()._run_interface(runtime)
         return CommandLine._run_interface(self, runtime)
 
 
@@ -56,55 +60,87 @@ class _Octave(_Matlab):
     input_spec = _OctaveInputSpec
     _cmd = "octave"
 
-    def __init__(self, **inputs: Any) -> None:
-        super().__init__(**inputs)
-        # options of MATLAB alone
-        self.inputs.nosplash = self.inputs.single_comp_thread = Undefined
-
     def _gen_matlab_command(self, argstr: str, script_lines: str) -> str:
         """The same script; but the guard around Nipype's paths calls what Octave lacks."""
         paths = self.inputs.paths if isdefined(self.inputs.paths) else []
+        added = "".join(f"addpath('{_quoted(path)}');\n" for path in paths)
+        # for the time of this call only: Nipype asks for the command more than once
         self.inputs.paths = Undefined
-        self.inputs.prescript = [*self.inputs.prescript, *(f"addpath('{p}');\n" for p in paths)]
-        return str(super()._gen_matlab_command(argstr, script_lines))
+        try:
+            return str(super()._gen_matlab_command(argstr, added + script_lines))
+        finally:
+            self.inputs.paths = paths or Undefined
+
+
+def _quoted(text: str) -> str:
+    return text.replace("'", "''")
 
 
 class _Checked:
     """Start SPM with one thread, and raise where it failed."""
 
     version = None
-    """Unknown to Nipype, which would start the program once more at every node to ask for it."""
+    """Nipype would start MATLAB for it whenever a node is made."""
+
+    @property
+    def _speaker(self) -> str:
+        return f"SPM12, {type(self).__name__}: "
 
     def _matlab_cmd_update(self) -> None:
+        super()._matlab_cmd_update()  # type: ignore[misc]
         inputs: Any = self.inputs  # type: ignore[attr-defined]
-        command = inputs.matlab_cmd if isdefined(inputs.matlab_cmd) else "matlab"
-        kind = _Octave if is_octave(command) else _Matlab
-        self.mlab = kind(matlab_cmd=command, paths=inputs.paths, resource_monitor=False)
-        self.mlab.inputs.script_file = f"{type(self).__name__.lower()}_job.m"
+        made = self.mlab.inputs  # type: ignore[has-type]
+        standalone = isdefined(inputs.use_mcr) and inputs.use_mcr
+        octave = not standalone and isdefined(inputs.matlab_cmd) and is_octave(inputs.matlab_cmd)
+        self.mlab = (_Octave if octave else _Matlab)(
+            matlab_cmd=inputs.matlab_cmd, paths=inputs.paths, resource_monitor=False
+        )
+        self.mlab.inputs.script_file = made.script_file
         self.mlab.inputs.environ = dict(_ONE_THREAD)
-        if isdefined(inputs.use_mcr) and inputs.use_mcr:
-            for option in ("nodesktop", "nosplash", "single_comp_thread"):
-                setattr(self.mlab.inputs, option, Undefined)
+        if standalone:
+            self.mlab.inputs.trait_set(
+                nodesktop=Undefined, nosplash=Undefined, single_comp_thread=Undefined
+            )
             self.mlab.inputs.uses_mcr = True
-        elif kind is _Matlab:
+        elif octave:
+            self.mlab.inputs.trait_set(nosplash=Undefined, single_comp_thread=Undefined)
+        else:
             self.mlab.inputs.single_comp_thread = True
 
     def _run_interface(self, runtime: Any) -> Any:
-        name = type(self).__name__
+        _require_command(self._speaker, self.mlab.cmd)
         try:
             runtime = super()._run_interface(runtime)  # type: ignore[misc]
         except (RuntimeError, OSError) as error:
-            raise ToolError(f"SPM12, {name}: {what_failed(str(error))}") from error
+            raise ToolError(f"{self._speaker}{what_failed(str(error))}") from error
         said = f"{runtime.stdout}\n{runtime.stderr}"
         if runtime.returncode or _FAILED in said:
-            raise ToolError(f"SPM12, {name}: {what_failed(said)}")
+            raise ToolError(f"{self._speaker}{what_failed(said)}")
         return runtime
 
 
+def _require_command(speaker: str, command: str) -> None:
+    words = shlex.split(command)
+    if not words or shutil.which(words[0]) is None:
+        program = words[0] if words else "that is named"
+        raise ToolError(
+            f"{speaker}no program {program}; name MATLAB, GNU Octave or the standalone in "
+            "resources.spm.command, or in $MATLABCMD or $SPMMCRCMD"
+        )
+
+
 _FAILED = "MATLAB code threw an exception"
-_REASON = re.compile(
-    r"^\s*(?:Error using |error: |Error in |Job execution failed|Failed ).*", re.M
+_NO_SPM = ("SPM not in matlab path", "'MException' undefined")
+"""Octave lacks what Nipype would throw."""
+_JOB_FAILED = re.compile(r"Failed\s+'([^']*)'\s*\n\s*(?:Error using .*\n\s*)?(.+)")
+"""What SPM says of a job: its name and, on the next line or the one after, why."""
+_REASONS = (
+    re.compile(rf"{_FAILED}:\s*\n\s*(.+)"),
+    re.compile(r"^error: (.+)", re.M),
+    re.compile(r"^Error using .*\n\s*(.+)", re.M),
+    re.compile(r"^(License checkout.+)", re.M),
 )
+"""What tells why where no job had begun, the surest first."""
 
 
 def what_failed(said: str) -> str:
@@ -112,15 +148,17 @@ def what_failed(said: str) -> str:
 
     Examples
     --------
-    >>> what_failed("Running job #1\nFailed  'Coregister: Estimate'\nerror: no such file\n")
-    "error: no such file (Failed 'Coregister: Estimate')"
+    >>> what_failed("10:11 - Failed  'Realign: Estimate'\nInsufficient image overlap.\nIn file x")
+    "Insufficient image overlap. ('Realign: Estimate')"
+    >>> what_failed("GNU Octave Version: 7.3.0\nerror: out of memory\n")
+    'out of memory'
     """
-    lines = [" ".join(line.split()) for line in _REASON.findall(said)]
-    thrown = said.partition(f"{_FAILED}:\n")[2].strip().splitlines()
-    reasons = [line for line in lines if not line.startswith(("Failed", "Job execution"))]
-    failed = next((line for line in lines if line.startswith("Failed")), "")
-    reason = (reasons or thrown or lines or ["it ended before its work was done"])[0]
-    return f"{reason} ({failed})" if failed and failed != reason else reason
+    if any(sign in said for sign in _NO_SPM):
+        return "no SPM on its path; say where it lies in resources.spm.folder, or in $SPM_PATH"
+    if job := _JOB_FAILED.search(said):
+        return f"{job[2].strip().removeprefix('error: ')} ('{job[1]}')"
+    told = (reason.search(said) for reason in _REASONS)
+    return next((words[1].strip() for words in told if words), "it ended before its work was done")
 
 
 class Realign(_Checked, spm.Realign):  # type: ignore[misc]
@@ -133,3 +171,93 @@ class Coregister(_Checked, spm.Coregister):  # type: ignore[misc]
 
 class NewSegment(_Checked, spm.NewSegment):  # type: ignore[misc]
     """Spatial: Segment."""
+
+    _jobtype, _jobname = "spatial", "preproc"
+
+    def __init__(self, **inputs: Any) -> None:
+        # past Nipype's own, which starts MATLAB, and takes SPM8 for granted if that fails
+        spm.SPMCommand.__init__(self, **inputs)
+
+
+@dataclass(frozen=True)
+class SpmVersion:
+    """Which SPM a command starts, and in what."""
+
+    name: str
+    """``SPM12``, or another."""
+    revision: str
+    """Such as ``7771``."""
+    engine: str
+    """MATLAB, its runtime or GNU Octave, with its version."""
+
+    def __str__(self) -> str:
+        return f"r{self.revision} ({self.engine})"
+
+
+class FindSpm(_Checked, spm.SPMCommand):  # type: ignore[misc]
+    """Nothing but the question which SPM this is."""
+
+    _speaker = ""
+
+    def _make_matlab_command(self, contents: Any, postscript: str | None = None) -> str:
+        return _WHICH_SPM
+
+    def _list_outputs(self) -> dict[str, Any]:
+        return {}
+
+
+_WHICH_SPM = """
+if isempty(which('spm')),
+  error('petbind:NoSpm', 'SPM not in matlab path');
+end
+[name, revision] = spm('ver');
+engine = 'MATLAB';
+if exist('OCTAVE_VERSION', 'builtin'), engine = 'GNU Octave'; end
+if exist('isdeployed') && isdeployed, engine = 'MATLAB Runtime'; end
+fprintf(1, '\\npetbind asks: %s|%s|%s|%s|\\n', name, revision, engine, version);
+"""
+_ANSWER = re.compile(r"petbind asks: ([^|]*)\|([^|]*)\|([^|]*)\|([^|]*)\|")
+
+
+def find_spm(**program: Any) -> SpmVersion:
+    """Start SPM, and say which it is; some seconds with MATLAB.
+
+    Parameters
+    ----------
+    **program
+        `matlab_cmd`, `paths` and `use_mcr`, as every node of SPM takes them.
+
+    Raises
+    ------
+    ToolError
+        If nothing starts, or what starts finds no SPM; the text says which.
+    """
+    with tempfile.TemporaryDirectory(prefix="petbind-") as folder:
+        said = str(FindSpm(**program).run(cwd=folder).runtime.stdout)
+    found = _ANSWER.search(said)
+    if found is None:
+        raise ToolError("it started, but did not say which SPM it is")
+    name, revision, engine, release = (word.strip() for word in found.groups())
+    year = re.search(r"R20\d\d[ab]", release)
+    return SpmVersion(name, revision, f"{engine} {year[0] if year else release}")
+
+
+def unspeakable(folder: str, *, standalone: bool = False) -> str:
+    """Characters of a folder's name that keep SPM from working in it; empty if there are none.
+
+    Nipype puts the folder into code of MATLAB, and that into the command of a shell; the
+    standalone gets it as a bare word.
+
+    Examples
+    --------
+    >>> unspeakable("/data/o'neill/work"), unspeakable("/data/my work")
+    ("'", '')
+    >>> unspeakable("/data/my work", standalone=True)
+    ' '
+    """
+    kept_out = _NOT_A_BARE_WORD if standalone else _NOT_IN_CODE
+    return "".join(sorted(set(kept_out.findall(folder))))
+
+
+_NOT_IN_CODE = re.compile(r"[\"'$`\\\n]")
+_NOT_A_BARE_WORD = re.compile(r"[^\w@%+=:,./-]")

@@ -132,7 +132,16 @@ def test_description_without_a_raw_description():
     description = dataset_description("1.2.3", {})
     assert description["DatasetType"] == "derivative"
     assert description["GeneratedBy"][0]["Version"] == "1.2.3"
+    assert len(description["GeneratedBy"]) == 1
     assert "DatasetLinks" not in description
+
+
+def test_programs_by_others_are_named_with_what_is_known_of_them():
+    tools = {"SPM12": "r7771 (GNU Octave 7.3.0)", "FreeSurfer": ""}
+    _, *others = dataset_description("1", {}, tools=tools)["GeneratedBy"]
+    assert others == [
+        {"Name": "SPM12", "Version": "r7771 (GNU Octave 7.3.0)"}, {"Name": "FreeSurfer"}
+    ]  # fmt: skip
 
 
 @pytest.mark.parametrize("doi", ["10.1/x", "doi:10.1/x", "https://doi.org/10.1/x"])

@@ -211,7 +211,7 @@ def test_unknown_participant_is_told_the_nearest(bids_dir, out_dir, capsys):
         ("resources.n_procs=0", ("resources.n_procs", "greater than or equal to 1")),
         ("resources", ("--set resources: expected section.key=value",)),
         ("motion.backend.deeper=1", ("motion",)),
-        ("motion.backend=non", ("motion.backend: 'non' is not one of 'embedded'", "'none'")),
+        ("motion.backend=non", ("motion.backend: 'non' is not one of 'embedded', ", "'none'")),
         ("regions.reference.labels=[99999]", ("99999",)),
         ("regions.reference.erosion_mm=20", ("erosion_mm must be between 0 and 10 mm",)),
         ("regions.reference.recipe=plane", ("'planes'", "'distance'")),
@@ -399,6 +399,111 @@ def test_settings_can_be_shown_and_checked(capsys):
 def test_a_damaged_description_of_the_raw_data_stops_nothing(bids_dir, out_dir):
     (bids_dir / "dataset_description.json").write_text("{bad")
     (out_dir / "logs").mkdir(parents=True)
-    commands._describe_output(bids_dir, out_dir, commands.Settings())
+    commands._describe_output(bids_dir, out_dir, commands.Settings(), {"FSL": "6.0.7.4"})
     described = json.loads((out_dir / "dataset_description.json").read_text())
     assert described["DatasetType"] == "derivative"
+    assert described["GeneratedBy"][1] == {"Name": "FSL", "Version": "6.0.7.4"}
+
+
+TOOL_BACKENDS = (
+    "motion.backend=spm", "coregistration.backend=spm", "partial_volume.backend=petpvc"
+)  # fmt: skip
+
+
+def with_settings(*overrides):
+    return [word for override in overrides for word in ("--set", override)]
+
+
+@pytest.fixture
+def no_programs(tmp_path, monkeypatch):
+    """An empty folder on the PATH, and no word on where SPM is."""
+    (tmp_path / "bin").mkdir()
+    monkeypatch.setenv("PATH", str(tmp_path / "bin"))
+    for name in ("MATLABCMD", "SPM_PATH", "SPMMCRCMD", "FORCE_SPMMCR"):
+        monkeypatch.delenv(name, raising=False)
+    return tmp_path / "bin"
+
+
+def put_program(folder: Path, name: str, script: str) -> None:
+    (folder / name).write_text(f"#!/bin/sh\n{script}\n")
+    (folder / name).chmod(0o755)
+
+
+@pytest.mark.parametrize("level", ["check", "participant"])
+def test_all_tools_that_lack_are_told_of_at_once(level, bids_dir, out_dir, no_programs, capsys):
+    folders = [str(bids_dir), str(out_dir)]
+    words = [level, *folders] if level == "check" else [*folders, level]
+    assert main([*words, *with_settings(*TOOL_BACKENDS)]) == WRONG_USE
+    printed = capsys.readouterr()
+    for told in (
+        "SPM12: no program matlab", "resources.spm.command", "$MATLABCMD",
+        "needed by motion.backend = 'spm' and coregistration.backend = 'spm'",
+        "set motion.backend = 'embedded' and coregistration.backend = 'embedded'",
+        "PETPVC: not on the PATH: petpvc", "needed by partial_volume.backend = 'petpvc'",
+        "https://github.com/UCL/PETPVC/releases",
+    ):  # fmt: skip
+        assert told in printed.err
+    if level == "check":
+        rows = [line.split() for line in printed.out.splitlines()]
+        assert ["SPM12", "motion,", "coregistration", "r6225", "not", "usable"] in rows
+        assert "2 PET run(s) can be analysed" in printed.out
+    assert not out_dir.exists()
+
+
+def test_check_shows_the_tools_that_are_there(bids_dir, out_dir, no_programs, capsys):
+    put_program(no_programs, "petpvc", 'echo "Version: 1.2.12"')
+    put_program(no_programs, "octave", "echo 'petbind asks: SPM12|7771|GNU Octave|7.3.0|'")
+    overrides = with_settings(*TOOL_BACKENDS, "resources.spm.command=octave")
+    assert main(["check", str(bids_dir), str(out_dir), *overrides]) == DONE
+    rows = [line.split() for line in capsys.readouterr().out.splitlines()]
+    assert ["PETPVC", "partial_volume", "1.2.12", "1.2", "ready"] in rows
+    told = next(row for row in rows if row[:1] == ["SPM12"])
+    shown = "SPM12 motion, coregistration r7771 (GNU Octave 7.3.0) r6225 ready"
+    assert " ".join(told) == shown
+
+
+@pytest.mark.parametrize(
+    ("answer", "told"),
+    [
+        ("SPM25|25.01|MATLAB|9.14 (R2023a)", "octave starts SPM25, not SPM12"),
+        ("SPM12|5236|MATLAB|7.13 (R2011b)", "r5236 (MATLAB R2011b) is too old"),
+    ],
+)
+def test_another_spm_is_refused(answer, told, bids_dir, out_dir, no_programs, capsys):
+    put_program(no_programs, "octave", f"echo 'petbind asks: {answer}|'")
+    overrides = with_settings("motion.backend=spm", "resources.spm.command=octave")
+    assert told in refused(capsys, bids_dir, out_dir, "participant", *overrides)
+
+
+def test_a_work_directory_that_spm_cannot_take_is_refused(
+    bids_dir, out_dir, no_programs, capsys, tmp_path
+):
+    put_program(no_programs, "octave", "echo 'petbind asks: SPM12|7771|GNU Octave|7.3.0|'")
+    overrides = with_settings("motion.backend=spm", "resources.spm.command=octave")
+    work = ("--work-dir", tmp_path / "o'neill")
+    said = refused(capsys, bids_dir, out_dir, "participant", *overrides, *work)
+    assert "o'neill" in said
+    assert "--work-dir" in said
+    # a link with a plain name does not help: nodes see where it leads
+    (tmp_path / "o'neill").mkdir()
+    (tmp_path / "plain").symlink_to(tmp_path / "o'neill")
+    work = ("--work-dir", tmp_path / "plain")
+    assert "o'neill" in refused(capsys, bids_dir, out_dir, "participant", *overrides, *work)
+    assert not (tmp_path / "o'neill" / "petbind").exists()
+
+
+def test_a_folder_without_spm_is_named(bids_dir, out_dir, no_programs, capsys, tmp_path):
+    put_program(no_programs, "octave", "exit 1")
+    overrides = with_settings("motion.backend=spm", "resources.spm.command=octave",
+                              f"resources.spm.folder={tmp_path}")  # fmt: skip
+    said = refused(capsys, bids_dir, out_dir, "participant", *overrides)
+    assert f"SPM12: {tmp_path} holds no spm.m; see resources.spm.folder" in said
+
+
+def test_drawing_a_graph_starts_no_program(bids_dir, out_dir, no_programs, tmp_path):
+    for name in ("matlab", "octave"):
+        put_program(no_programs, name, f": > {tmp_path / 'started'}; exit 1")
+    for command in ("matlab", "octave"):
+        overrides = with_settings(*TOOL_BACKENDS, f"resources.spm.command={command}")
+        assert main(["graph", str(bids_dir), str(out_dir), *overrides]) == DONE
+    assert not (tmp_path / "started").exists()

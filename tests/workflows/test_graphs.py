@@ -7,6 +7,7 @@ import importlib
 import pkgutil
 import typing
 from dataclasses import fields, replace
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
@@ -24,7 +25,7 @@ from workflows._graph import port_names
 from workflows.anatomical import AnatomicalOutputs, Folders, init_anatomical_wf
 from workflows.cohort import init_cohort_wf
 from workflows.group import init_group_wf
-from workflows.session import init_session_wf
+from workflows.session import init_session_wf, methods, required_tools
 
 NEEDED = {GivenParcellation: {"dseg": "/labels/sub-{subject}_dseg.nii.gz"}}
 """What backends cannot do without."""
@@ -338,3 +339,27 @@ def test_a_missing_connection_is_found(scan, folders):
     )
     assert edges(workflow) < whole
     assert [text for text in dangling_ports(workflow) if "pet_preproc" in text]
+
+
+def test_versions_of_tools_change_the_page_and_nothing_else(scan, folders):
+    settings = load_settings(None, ["motion.backend=spm", "coregistration.backend=spm"])
+    assert required_tools(settings) == {"spm": ["motion", "coregistration"]}
+    plan = Plan((scan,), (), (), ())
+    plain, told = (
+        {
+            node.fullname: node.inputs.get_hashval()[1]
+            for node in init_cohort_wf(plan, folders, settings, versions)
+            ._create_flat_graph()
+            .nodes()
+        }
+        for versions in ({}, {"SPM12": "r7771", "X": ""})
+    )
+    changed = [name.rsplit(".", 1)[-1] for name in plain if plain[name] != told[name]]
+    assert changed == ["page"]
+
+
+def test_methods_end_with_what_ran_in_which_version():
+    said = methods(Settings(), {"SPM12": "r7771 (GNU Octave 7.3.0)", "X": ""})
+    assert said[-2] == "Programs: SPM12 r7771 (GNU Octave 7.3.0), X (version unknown)."
+    assert said[-1].startswith(f"Packages: SimpleITK {version('SimpleITK')}, picsl-greedy ")
+    assert methods(Settings()) == [*said[:-2], said[-1]]

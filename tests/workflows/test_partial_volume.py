@@ -11,7 +11,6 @@ import pytest
 from nipype.interfaces.petpvc import PETPVC
 
 from pipeline.bids.scan import ScanInputs
-from pipeline.cli.main import main
 from pipeline.config.load import load_settings
 from pipeline.config.partial_volume import PetpvcPartialVolume
 from pipeline.config.schema import Resources
@@ -23,7 +22,7 @@ from pipeline.io.region_weights import write_region_weights
 from pipeline.io.tables import read_table, write_table
 from workflows.outputs import session_results
 from workflows.partial_volume.petpvc import init_petpvc_partial_volume_wf
-from workflows.session import required_programs
+from workflows.session import required_tools
 
 AFFINE = np.diag([2.0, 2, 2, 1])
 
@@ -122,22 +121,8 @@ def test_corrected_tables_have_names_and_sidecars_of_their_own():
     assert not [port for port in plain.targets if "pvc" in port]
 
 
-def test_the_embedded_correction_needs_no_program():
-    assert required_programs(load_settings(None, ["partial_volume.method=rbv"])) == {}
-
-
-@pytest.mark.parametrize("level", ["check", "participant"])
-def test_a_program_that_is_missing_is_told_of_before_anything_runs(
-    tmp_path, monkeypatch, capsys, level
-):
-    monkeypatch.setenv("PATH", str(tmp_path))
-    folders = [str(tmp_path / "bids"), str(tmp_path / "out")]
-    words = ["check", *folders] if level == "check" else [*folders, level]
-    assert main([*words, "--set", "partial_volume.backend=petpvc"]) == 2
-    said = capsys.readouterr().err
-    assert "partial_volume.backend = 'petpvc' needs the program petpvc on the PATH" in said
-    assert "https://github.com/UCL/PETPVC/releases" in said
-    assert not (tmp_path / "out").exists()
+def test_the_embedded_correction_needs_no_tool():
+    assert required_tools(load_settings(None, ["partial_volume.method=rbv"])) == {}
 
 
 @pytest.mark.parametrize(("given", "three"), [("4", (4, 4, 4)), ("[1.5, 2, 2.5]", (1.5, 2, 2.5))])
