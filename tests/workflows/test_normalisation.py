@@ -11,7 +11,7 @@ from pipeline.core.errors import ConfigError
 from workflows.anatomical import Folders
 from workflows.cohort import init_cohort_wf
 from workflows.outputs import anatomical_results
-from workflows.session import methods, required_programs
+from workflows.session import methods, required_tools
 
 BY_FSL = ("normalisation.backend=fsl",)
 TAKERS = {
@@ -88,13 +88,13 @@ def test_the_page_tells_of_fsl_where_it_was_used():
     settings = load_settings(None, [f"{step}.backend=fsl" for step in steps])
     told = " ".join(methods(settings))
     assert all(program in told for program in ("MCFLIRT", "(FLIRT, FSL)", "FNIRT"))
-    assert required_programs(settings).keys() == {"fsl"}
+    assert required_tools(settings).keys() == {"fsl"}
 
 
 @pytest.mark.parametrize("step", ["motion", "coregistration", "normalisation"])
 def test_every_step_can_ask_for_fsl(step):
-    needed = required_programs(load_settings(None, [f"{step}.backend=fsl"]))
-    assert needed == {"fsl": f"{step}.backend = 'fsl'"}
+    needed = required_tools(load_settings(None, [f"{step}.backend=fsl"]))
+    assert needed == {"fsl": [step]}
 
 
 def test_a_table_without_a_backend_means_the_anatomys_way(tmp_path):
