@@ -6,7 +6,6 @@ import argparse
 import json
 import math
 import os
-import shutil
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -36,7 +35,7 @@ from pipeline.bids.preflight import (
     with_unknown_names,
 )
 from pipeline.bids.runs import FrameChoice
-from pipeline.cli.tools import found_versions, needed_tools, require_tools, tools_table
+from pipeline.cli.tools import Need, found_versions, needed_tools, require_tools, tools_table
 from pipeline.config.anatomy import DerivativesAnatomy, EmbeddedAnatomy
 from pipeline.config.load import load_settings
 from pipeline.config.motion import EmbeddedMotion
@@ -90,8 +89,8 @@ def check(args: argparse.Namespace) -> int:
     settings = _settings(args)
     _check_folders(args.bids_dir, args.out_dir)
     settings = _with_anatomy_found(settings, args.bids_dir)
-    needs = needed_tools(settings, _folders(args).work_dir)
     plan = _survey(args, settings)
+    needs = _needs(args, plan, settings)
     print(render_plan(plan))
     if needs:
         Console().print(tools_table(needs))
@@ -149,7 +148,7 @@ def _run_participants(args: argparse.Namespace, settings: Settings) -> int:
         for finding in findings:
             print(f"petbind: {label} will not run: {finding}", file=sys.stderr)
     _require_scans(plan)
-    needs = needed_tools(settings, _folders(args).work_dir)
+    needs = _needs(args, plan, settings)
     require_tools(needs)
     make_folder(args.out_dir / "logs")
     make_folder(_folders(args).work_dir)
@@ -295,20 +294,15 @@ def _survey(args: argparse.Namespace, settings: Settings) -> Plan:
 
 
 def _with_subjects(args: argparse.Namespace, plan: Plan, options: FreeSurferParcellation) -> Plan:
-    """The plan with the subjects of FreeSurfer; what is missing can be made."""
-    from pipeline.execution.freesurfer_licence import require_licence
-
+    """The plan with the subjects of FreeSurfer."""
     place = find_subjects_dir(options.subjects_dir, args.bids_dir, args.out_dir, os.environ)
-    plan = require_subjects(plan, Subjects(place, options.subject, options.run), args.bids_dir)
-    if missing := to_reconstruct(plan):
-        if shutil.which("recon-all") is None:
-            raise ConfigError(
-                f"parcellation.backend = 'freesurfer' has to run recon-all for "
-                f"{missing[0].name}, which is not on the PATH; source SetUpFreeSurfer.sh, or take "
-                f"only what is finished in {place} with parcellation.run = false"
-            )
-        require_licence(os.environ)
-    return plan
+    return require_subjects(plan, Subjects(place, options.subject, options.run), args.bids_dir)
+
+
+def _needs(args: argparse.Namespace, plan: Plan, settings: Settings) -> list[Need]:
+    """Tools that the plan needs; FreeSurfer for labels only where a subject is to be made."""
+    makes = isinstance(settings.parcellation, FreeSurferParcellation) and to_reconstruct(plan)
+    return needed_tools(settings, _folders(args).work_dir, labels_to_make=bool(makes))
 
 
 def _frame_choice(settings: Settings) -> FrameChoice:

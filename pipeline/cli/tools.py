@@ -31,15 +31,29 @@ FURTHER: Mapping[str, Callable[[], object]] = {
 """Name of a tool to what else must hold, a licence for one; raises a `PetbindError` if not."""
 
 
-def needed_tools(settings: Settings, work_dir: Path) -> list[Need]:
+def needed_tools(
+    settings: Settings, work_dir: Path, *, labels_to_make: bool = False
+) -> list[Need]:
     """The tools that these settings need, and what there is of them.
 
     Where SPM is one of them it is started, which takes a second or some with MATLAB.
+
+    Parameters
+    ----------
+    settings : Settings
+        Whose backends say what they require.
+    work_dir : Path
+        Where nodes will work.
+    labels_to_make : bool
+        Whether recon-all of FreeSurfer has to run; finished labels need no program.
     """
     from workflows.session import required_tools
 
     needs = []
-    for name, steps in required_tools(settings).items():
+    required = required_tools(settings)
+    if labels_to_make:
+        required.setdefault("freesurfer", []).insert(0, "parcellation")
+    for name, steps in required.items():
         asking = {f"{step}.backend": str(getattr(settings, step).backend) for step in steps}
         found = look_for(TOOLS[name], _question(name, settings.resources.spm, work_dir))
         needs.append(Need(TOOLS[name], asking, found))
