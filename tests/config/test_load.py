@@ -136,6 +136,18 @@ def test_the_paper_study_has_the_regions_of_the_paper():
     assert regions.reference.recipe == "planes"
 
 
+def test_the_paper_study_names_the_programs_of_the_paper_and_its_twin_none():
+    paper, own = load_settings("tiger2020"), load_settings("tiger2020-embedded")
+    steps = ("anatomy", "parcellation", "normalisation", "motion", "coregistration")
+    assert [getattr(paper, step).backend for step in steps] == [
+        "spm", "freesurfer", "fsl", "spm", "spm"
+    ]  # fmt: skip
+    assert {getattr(own, step).backend for step in steps} == {"embedded", "anatomy"}
+    assert paper.motion.mode == own.motion.mode == "auto"
+    assert paper.regions == own.regions
+    assert paper.group == own.group
+
+
 def test_an_unknown_study_names_the_known_ones():
     with pytest.raises(ConfigError, match="tiger2020"):
         find_study("tiger2021")

@@ -103,6 +103,13 @@ SETTINGS = {
         "parcellation.backend=given",
         "parcellation.dseg=/labels/sub-{subject}_dseg.nii.gz",
     ),
+    "SPM12": ("anatomy.backend=spm", "motion.backend=spm", "coregistration.backend=spm"),
+    "mixed": (
+        "anatomy.backend=spm",
+        "parcellation.backend=freesurfer",
+        "normalisation.backend=fsl",
+        "motion.backend=fsl",
+    ),
     "FreeSurfer": (
         "parcellation.backend=freesurfer",
         "motion.backend=freesurfer",
