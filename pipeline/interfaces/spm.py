@@ -7,10 +7,10 @@ threads of the linear algebra change last digits, and whoever only makes a node 
 
 from __future__ import annotations
 
+import os
 import re
 import shlex
 import shutil
-import sys
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +22,8 @@ from nipype.interfaces.matlab import MatlabCommand, MatlabInputSpec
 
 from pipeline.core.errors import ToolError
 
+_STDIN = 0
+"""As a number: where processes of a pool run, Python has closed its file."""
 _ONE_THREAD = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
 
 
@@ -41,7 +43,7 @@ class _Matlab(MatlabCommand):  # type: ignore[misc]
     """MATLAB or the standalone, silent about a terminal where there is none to mend."""
 
     def _run_interface(self, runtime: Any) -> Any:
-        if sys.__stdin__ is not None and sys.__stdin__.isatty():
+        if os.isatty(_STDIN):
             return super()._run_interface(runtime)
         return CommandLine._run_interface(self, runtime)
 

@@ -4,6 +4,9 @@
 alone where MATLAB knows of SPM, or with ``SPMMCRCMD`` for the standalone. Other tests need none.
 """
 
+import multiprocessing
+import sys
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -62,6 +65,14 @@ def test_a_program_that_fails_without_a_word_is_told_of(matlab_that_tells):
     with pytest.raises(ToolError, match=r"^it ended before its work was done"):
         find_spm(matlab_cmd="matlab")
     assert matlab_that_tells.exists()
+
+
+def test_a_process_of_a_pool_can_start_a_program(matlab_that_tells, monkeypatch):
+    # the pool closes this in its processes; pytest has put something else there
+    monkeypatch.setattr(sys, "stdin", sys.__stdin__)
+    with ProcessPoolExecutor(1, multiprocessing.get_context("fork")) as pool:
+        asked = pool.submit(find_spm, matlab_cmd="matlab")
+        assert "it ended before" in str(asked.exception())
 
 
 def test_a_program_that_is_missing_is_named(tmp_path, monkeypatch):
