@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from nipype.pipeline import engine as pe
@@ -22,7 +24,10 @@ NAME = "petbind_wf"
 
 
 def init_cohort_wf(
-    plan: Plan, folders: Folders, settings: Settings, versions: Mapping[str, str] | None = None
+    plan: Plan,
+    folders: Folders,
+    settings: Settings,
+    versions: Mapping[str, str] = MappingProxyType({}),
 ) -> Any:
     """Every session of a plan, joined to the anatomy of its T1w.
 
@@ -30,7 +35,7 @@ def init_cohort_wf(
     share it, and so do runs one after another or at the same time, which find its nodes in the
     same working directories. `versions` of tools by others go onto the pages.
     """
-    workflow = pe.Workflow(name=NAME, base_dir=str(work_root(folders.work_dir)))
+    workflow = pe.Workflow(name=NAME, base_dir=str(work_root(folders.work_dir, versions)))
     findings, subjects = dict(plan.noted), dict(plan.subjects)
     anatomical_wfs = {
         t1w: init_anatomical_wf(
@@ -53,9 +58,24 @@ def init_cohort_wf(
     return workflow
 
 
-def work_root(work_dir: Path) -> Path:
-    """Where nodes of this version keep their results; the cache looks at inputs, not at code."""
-    return work_dir / f"petbind-{__version__}"
+def work_root(work_dir: Path, versions: Mapping[str, str] = MappingProxyType({})) -> Path:
+    """Where nodes of these versions keep their results; the cache looks at inputs, not at code.
+
+    Parameters
+    ----------
+    work_dir : Path
+        As the user named it.
+    versions : mapping of str to str
+        Name to version of the programs that nodes start: with another version of one, nothing of
+        the old is taken for a result of the new.
+
+    Examples
+    --------
+    >>> work_root(Path("work"), {"SPM12": "r7771 (GNU Octave 7.3.0)"}).name.partition("_")[2]
+    'SPM12-r7771-GNU-Octave-7.3.0'
+    """
+    parts = [f"petbind-{__version__}", *(f"{name} {text}" for name, text in versions.items())]
+    return work_dir / "_".join(re.sub(r"[^A-Za-z0-9.]+", "-", part).strip("-") for part in parts)
 
 
 def t1w_entities(t1w: Path) -> dict[str, str]:

@@ -24,7 +24,7 @@ from pipeline.bids.dataset import IMAGE_EXTENSIONS
 from pipeline.bids.derivatives import MNI_SPACE
 from pipeline.bids.entities import FileName, build_name, natural_key, parse_name, same_label
 from pipeline.bids.findings import Finding
-from pipeline.bids.preflight import Plan
+from pipeline.bids.preflight import Plan, without_blocked
 from pipeline.core.errors import ConfigError, DataError
 from pipeline.io.images import open_image
 from pipeline.io.tables import read_json
@@ -193,7 +193,11 @@ def find_anatomy(source: AnatomySource, t1w: Mapping[str, str]) -> AnatomicalFil
                     candidates.setdefault((level, rest), {}).setdefault(port, path)
                 elif port == "t1w_preproc" and "space" not in dict(rest):
                     others.add(path.name)
-    ranked = sorted(candidates, key=lambda found: (found[0], -len(found[1])))
+    # what a session has of its own, be it half, is never replaced by what was there before
+    nearest = min((level for level, _ in candidates), default=0)
+    ranked = sorted(
+        (found for found in candidates if found[0] == nearest), key=lambda found: -len(found[1])
+    )
     for found in ranked:
         if len(candidates[found]) == len(_KINDS):
             files = AnatomicalFiles(**candidates[found])
@@ -283,7 +287,7 @@ def _unfit(files: AnatomicalFiles) -> Lacking | None:
 
 def require_anatomy(plan: Plan, source: AnatomySource) -> Plan:
     """The plan without the runs whose T1w has no anatomy in the derivatives, which it blocks."""
-    blocked = dict(plan.blocked)
+    blocked: dict[str, tuple[Finding, ...]] = {}
     for scan in plan.scans:
         if scan.t1w is None:
             continue
@@ -291,6 +295,4 @@ def require_anatomy(plan: Plan, source: AnatomySource) -> Plan:
         if isinstance(found, Lacking):
             finding = Finding("error", scan.t1w.name, None, found.message, found.next_step)
             blocked[scan.label] = (finding,)
-    scans = tuple(scan for scan in plan.scans if scan.label not in blocked)
-    noted = tuple((label, found) for label, found in plan.noted if label not in blocked)
-    return Plan(scans, plan.findings, tuple(blocked.items()), noted)
+    return without_blocked(plan, blocked)

@@ -38,7 +38,7 @@ from pipeline.bids.runs import FrameChoice
 from pipeline.cli.tools import Need, found_versions, needed_tools, require_tools, tools_table
 from pipeline.config.anatomy import DerivativesAnatomy, EmbeddedAnatomy
 from pipeline.config.load import load_settings
-from pipeline.config.motion import EmbeddedMotion
+from pipeline.config.motion import NoMotion
 from pipeline.config.parcellation import FreeSurferParcellation, GivenParcellation
 from pipeline.config.regions import MniImage
 from pipeline.config.schema import Settings
@@ -280,7 +280,7 @@ def _survey(args: argparse.Namespace, settings: Settings) -> Plan:
         )
     _check_regions(settings)
     plan = survey(args.bids_dir, _selection(args), anatomy.t1w, _frame_choice(settings))
-    if isinstance(settings.motion, EmbeddedMotion):
+    if not isinstance(settings.motion, NoMotion):
         plan = with_unknown_names(plan, "motion.sessions", settings.motion.sessions)
     if isinstance(anatomy, DerivativesAnatomy):
         plan = require_anatomy(plan, find_source(args.bids_dir, anatomy.folder))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import difflib
 from pathlib import Path
+from typing import Any
 
 from pipeline import __version__
 
@@ -72,7 +73,7 @@ def _add_run(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
 def _add_check(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     check = commands.add_parser("check", help="what would run, and what is odd; writes nothing")
     _add_folders(check)
-    check.add_argument("--work-dir", type=Path, help="where the run will keep its; looked at only")
+    check.add_argument("--work-dir", type=Path, help="of the run; only looked at")
     _add_selection(check)
     _add_settings(check)
 
@@ -186,8 +187,28 @@ def _add_selection(parser: argparse.ArgumentParser) -> None:
         )
 
 
+class _Once(argparse.Action):
+    """An option that may be given once: a second one would silently replace the first."""
+
+    def __call__(
+        self,
+        parser: argparse.ArgumentParser,
+        namespace: argparse.Namespace,
+        values: Any,
+        option_string: str | None = None,
+    ) -> None:
+        if getattr(namespace, self.dest) is not None:
+            parser.error(
+                f"{option_string} was given twice; one file or study is read, and --set changes "
+                "single settings of it"
+            )
+        setattr(namespace, self.dest, values)
+
+
 def _add_settings(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--config", metavar="FILE|NAME", help="TOML settings, or a study's name")
+    parser.add_argument(
+        "--config", metavar="FILE|NAME", action=_Once, help="TOML settings, or a study's name"
+    )
     parser.add_argument(
         "--set",
         dest="overrides",

@@ -122,8 +122,15 @@ def _what_to_do(need: Need) -> str:
 
 
 def found_versions(needs: Sequence[Need]) -> dict[str, str]:
-    """Names of the tools, as papers have them, to their versions; empty where unknown."""
-    return {need.tool.title: need.found.version for need in needs}
+    """Names of the tools that nodes start, as papers have them, to versions; empty where unknown.
+
+    A subject of FreeSurfer tells itself what made it, before this run or in it.
+    """
+    started = [need for need in needs if set(need.settings) != {_LABELS}]
+    return {need.tool.title: need.found.version for need in started}
+
+
+_LABELS = "parcellation.backend"
 
 
 def tools_table(needs: Sequence[Need]) -> Table:

@@ -46,7 +46,7 @@ class SpmCoregistration(Section):
     both heads in one place. SPM finds no way from a start that is off by much more than 20 mm."""
     moved: Literal["pet", "t1w"] = "pet"
     """Which image is moved onto the other; the transform is turned round where it is the T1w."""
-    separation_mm: tuple[float, ...] = (4, 2)
+    separation_mm: tuple[Annotated[float, Field(gt=0, le=20)], ...] = Field((4, 2), min_length=1)
     """Distances of the points that are compared, one search after the other."""
     least_score: float = Field(default=0.5, ge=0, le=1)
     """A session whose tissues explain less of its PET (0 to 1) is flagged; 0.84 to 0.91 is usual,

@@ -9,7 +9,7 @@ import tomllib
 from collections.abc import Iterable, Mapping
 from importlib.resources import files
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, cast, get_args
 
 from pydantic import BaseModel, ValidationError
 
@@ -182,11 +182,8 @@ def _explain(error: ValidationError, source: str) -> str:
             where += "." + told["discriminator"].strip("'")
             message = f"'{told['tag']}' is not one of {told['expected_tags']}"
         if problem["type"] in ("extra_forbidden", "unexpected_keyword_argument"):
-            message = "no such setting" + _nearest(problem["loc"])
-        if problem["loc"] == ("parcellation", "embedded", "dseg"):
-            message = "for labels of your own; set parcellation.backend = 'given' too"
-        if problem["loc"] == ("anatomy", "embedded", "folder"):
-            message = "for existing anatomy; set anatomy.backend = 'derivatives' too"
+            message = _of_another_backend(problem["loc"])
+            message = message or "no such setting" + _nearest(problem["loc"])
         if problem["type"] == "tuple_type":
             message = f"a list is expected, as in [17, 53], not {problem['input']!r}"
         if problem["type"] == "dataclass_type":
@@ -207,11 +204,30 @@ def _written_place(location: tuple[int | str, ...]) -> list[str]:
     return [str(part) for i, part in enumerate(location) if i not in left_out]
 
 
+def _of_another_backend(location: tuple[int | str, ...]) -> str:
+    """What to do about an option that other backends of its step have; empty where none has."""
+    if len(location) != 3:
+        return ""
+    step, _, key = location
+    others = [name for name, options in _backends(step).items() if key in options.model_fields]
+    named = " or ".join(f"'{name}'" for name in others)
+    return f"no option of this backend; set {step}.backend = {named} too" if others else ""
+
+
+def _backends(step: int | str) -> dict[str, type[BaseModel]]:
+    """Backends of a step with their sections; none where the step has no backends."""
+    field = Settings.model_fields.get(str(step))
+    annotation = field.annotation if field else None
+    kinds = [kind for kind in get_args(annotation) if "backend" in kind.model_fields]
+    return {kind.model_fields["backend"].default: kind for kind in kinds}
+
+
 RECIPES: Mapping[str, Any] = {rules.recipe: rules for rules in (TrimByPlanes, TrimByDistance)}
 
 
 def _nearest(location: tuple[int | str, ...]) -> str:
-    known = _field_names(Settings, location[:-1])
+    chosen = _backends(location[0]).get(str(location[1])) if len(location) == 3 else None
+    known = list(chosen.model_fields) if chosen else _field_names(Settings, location[:-1])
     match = difflib.get_close_matches(str(location[-1]), known, n=1)
     return f"; did you mean '{match[0]}'?" if match else f"; known: {', '.join(known)}"
 

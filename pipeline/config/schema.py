@@ -48,7 +48,7 @@ class SpmProgram(Section):
     folder: str = ""
     """Where SPM12 lies; by default what `$SPM_PATH` says. The standalone needs none."""
     standalone: bool = False
-    """Whether `command` is the standalone; so it is too where `$FORCE_SPMMCR` is set."""
+    """Whether `command` is the standalone; where no command is set, `$FORCE_SPMMCR` decides."""
 
 
 class Resources(Section):

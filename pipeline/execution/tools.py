@@ -103,10 +103,14 @@ def _freesurfer_version() -> str:
 
 def _fsl_version() -> str:
     """By the file of the installation that flirt belongs to."""
-    flirt = shutil.which("flirt")
-    homes = [Path(home)] if (home := os.getenv("FSLDIR")) else []
-    homes += Path(flirt).resolve().parents if flirt else []
-    told = (_read(home / "etc" / "fslversion") for home in homes)
+    home = os.getenv("FSLDIR", "")
+    if not home:
+        raise ToolError(
+            "$FSLDIR is not set, and FNIRT looks there for what it needs; set it to the folder of "
+            "FSL, then source $FSLDIR/etc/fslconf/fsl.sh"
+        )
+    above = Path(shutil.which("flirt") or "flirt").resolve().parents
+    told = (_read(place / "etc" / "fslversion") for place in (*above, Path(home)))
     return next((text.split(":")[0].strip() for text in told if text.strip()), "")
 
 

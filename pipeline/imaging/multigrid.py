@@ -30,7 +30,8 @@ def diverges(volume: Volume, sampling_mm: float) -> bool:
     >>> diverges(head, 3), diverges(padded(head, 6), 3)
     (True, False)
     """
-    steps = [max(1, round(sampling_mm / edge)) for edge in volume.voxel_size_mm.tolist()]
+    # halves go up, as in MATLAB
+    steps = [max(1, int(sampling_mm / edge + 0.5)) for edge in volume.voxel_size_mm.tolist()]
     grid = [math.ceil(n / step) for n, step in zip(volume.shape, steps, strict=True)]
     while max(grid) > 1:
         grid = [math.ceil(n / 2) for n in grid]

@@ -109,12 +109,12 @@ def test_the_reference_nearest_by_name_goes_first(derivatives):
     assert chosen.gm_probseg.name == "sub-01_acq-mp_label-GM_probseg.nii.gz"
 
 
-def test_files_of_several_references_are_never_mixed(derivatives):
+def test_half_of_a_sessions_own_is_neither_filled_up_nor_replaced(derivatives):
     derivatives("sub-01/ses-pre/anat/sub-01_ses-pre", ENDS[:5])
     derivatives("sub-01/anat/sub-01", ENDS)
-    assert {path.parent for path in vars(found(derivatives, "sub-01_ses-pre")).values()} == {
-        derivatives.folder / "sub-01/anat"
-    }
+    assert "in sub-01/ses-pre/anat" in found(derivatives, "sub-01_ses-pre").message
+    whole = found(derivatives, "sub-01_ses-post")
+    assert whole.brain_mask.parent == derivatives.folder / "sub-01/anat"
 
 
 @pytest.mark.parametrize("end", ENDS)

@@ -189,12 +189,21 @@ def test_a_slip_of_the_pen_is_told_as_one(words, told, capsys):
     assert told in capsys.readouterr().err
 
 
-def test_a_session_on_a_list_that_is_not_there_is_told(bids_dir, out_dir, capsys):
+@pytest.mark.parametrize("backend", ["embedded", "fsl"])
+def test_a_session_on_a_list_that_is_not_there_is_told(backend, bids_dir, out_dir, capsys):
     listed = ("--set", "motion.mode=listed", "--set", 'motion.sessions=["sub-01_ses-pree"]')
+    listed += ("--set", f"motion.backend={backend}")
     main(["check", str(bids_dir), str(out_dir), *listed])
     told = capsys.readouterr()
     assert "motion.sessions" in told.out + told.err
     assert "no scan here is sub-01_ses-pree" in told.out + told.err
+
+
+def test_a_second_file_of_settings_is_refused(capsys):
+    with pytest.raises(SystemExit) as stopped:
+        main(["config", "check", "--config", "tiger2020", "--config", "mine.toml"])
+    assert stopped.value.code == WRONG_USE
+    assert "--config was given twice" in capsys.readouterr().err
 
 
 def test_unknown_participant_is_told_the_nearest(bids_dir, out_dir, capsys):
@@ -212,6 +221,10 @@ def test_unknown_participant_is_told_the_nearest(bids_dir, out_dir, capsys):
         ("resources", ("--set resources: expected section.key=value",)),
         ("motion.backend.deeper=1", ("motion",)),
         ("motion.backend=non", ("motion.backend: 'non' is not one of 'embedded', ", "'none'")),
+        ("motion.fwhm_mm=7", ("motion.fwhm_mm", "'spm' too")),
+        ("coregistration.separation_mm=[0]", ("coregistration.backend = 'spm'",)),
+        ("parcellation.dseg=x", ("set parcellation.backend = 'given' too",)),
+        ("anatomy.folder=/x", ("set anatomy.backend = 'derivatives' too",)),
         ("regions.reference.labels=[99999]", ("99999",)),
         ("regions.reference.erosion_mm=20", ("erosion_mm must be between 0 and 10 mm",)),
         ("regions.reference.recipe=plane", ("'planes'", "'distance'")),

@@ -71,6 +71,20 @@ def test_a_model_of_images_needs_maps():
         load_settings(None, ['kinetics.models=["srtm", "wapi"]', "kinetics.maps=false"])
 
 
+@pytest.mark.parametrize("values", ["[]", "[0]", "[4, -2]"])
+def test_distances_of_points_are_some_and_positive(values):
+    words = ["coregistration.backend=spm", f"coregistration.separation_mm={values}"]
+    with pytest.raises(ConfigError, match=r"coregistration\.separation_mm"):
+        load_settings(None, words)
+
+
+def test_what_a_backend_knows_is_named():
+    with pytest.raises(ConfigError, match=r"motion\.smoothing: .*; known: .*cost"):
+        load_settings(None, ["motion.backend=fsl", "motion.smoothing=1"])
+    with pytest.raises(ConfigError, match=r"motion\.cots: .*; did you mean 'cost'\?"):
+        load_settings(None, ["motion.backend=fsl", "motion.cots=normcorr"])
+
+
 def test_options_of_another_backend_are_refused():
     with pytest.raises(ConfigError, match=r"motion\.smoothing_fwhm_mm"):
         load_settings(None, ["motion.backend=none", "motion.smoothing_fwhm_mm=3"])

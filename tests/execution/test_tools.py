@@ -58,18 +58,21 @@ def test_freesurfer_without_its_environment_is_told_of(bin_dir):
     assert "$FREESURFER_HOME is not set" in look_for(TOOLS["freesurfer"]).problem
 
 
-@pytest.mark.parametrize("named", [True, False], ids=["FSLDIR", "PATH alone"])
 @pytest.mark.parametrize(
     ("text", "version", "usable"),
     [("6.0.7.4:1f2e3d\n", "6.0.7.4", True), ("6.0.1", "6.0.1", True), ("5.0.11", "5.0.11", False)],
 )
-def test_version_of_fsl_is_that_of_its_folder(text, version, usable, named, bin_dir, monkeypatch):
+def test_version_of_fsl_is_that_of_its_flirt(text, version, usable, bin_dir, monkeypatch):
     put(bin_dir, "fsl")
     home = bin_dir.parents[2]
     (home / "etc").mkdir()
     (home / "etc" / "fslversion").write_text(text)
-    if named:
-        monkeypatch.setenv("FSLDIR", str(home))
+    assert "$FSLDIR is not set" in look_for(TOOLS["fsl"]).problem
+    # another installation than that of the flirt that would run
+    other = bin_dir / "another"
+    (other / "etc").mkdir(parents=True)
+    (other / "etc" / "fslversion").write_text("6.9.9")
+    monkeypatch.setenv("FSLDIR", str(other))
     found = look_for(TOOLS["fsl"])
     assert (found.version, not found.problem) == (version, usable)
 

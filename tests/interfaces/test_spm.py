@@ -67,6 +67,56 @@ def test_a_program_that_fails_without_a_word_is_told_of(matlab_that_tells):
     assert matlab_that_tells.exists()
 
 
+@pytest.mark.parametrize("stream", ["", ">&2"], ids=["stdout", "stderr"])
+def test_an_exception_counts_though_the_program_ends_well(stream, matlab_that_tells, tmp_path):
+    program = tmp_path / "bin" / "matlab"
+    program.write_text(
+        f"#!/bin/sh\necho $OMP_NUM_THREADS $OPENBLAS_NUM_THREADS > {matlab_that_tells}\n"
+        f"echo 'MATLAB code threw an exception:' {stream}\necho 'no overlap' {stream}\nexit 0\n"
+    )
+    images = {}
+    for name in ("source", "target"):
+        image = Volume(np.ones((4, 4, 4), np.float32), np.eye(4))
+        images[name] = str(write_volume(tmp_path / f"{name}.nii", image))
+    node = Coregister(matlab_cmd="matlab", jobtype="estimate", **images)
+    with pytest.raises(ToolError, match="SPM12, Coregister: no overlap"):
+        node.run(cwd=str(tmp_path))
+    # threads of the linear algebra would change last digits
+    assert matlab_that_tells.read_text() == "1 1\n"
+
+
+@pytest.mark.parametrize(
+    ("program", "environment", "expected"),
+    [
+        ({}, {}, {"matlab_cmd": "matlab"}),
+        ({}, {"MATLABCMD": "octave", "SPM_PATH": "/s"}, {"matlab_cmd": "octave", "paths": ["/s"]}),
+        (
+            {},
+            {"FORCE_SPMMCR": "1", "SPMMCRCMD": "run.sh mcr script", "SPM_PATH": "/s"},
+            {"matlab_cmd": "run.sh mcr script", "use_mcr": True},
+        ),
+        ({}, {"FORCE_SPMMCR": "0"}, {"matlab_cmd": "matlab"}),
+        # what the settings say goes before the environment
+        (
+            {"command": "octave", "folder": "/mine"},
+            {"FORCE_SPMMCR": "1", "SPMMCRCMD": "run.sh", "SPM_PATH": "/s"},
+            {"matlab_cmd": "octave", "paths": ["/mine"]},
+        ),
+        (
+            {"command": "run.sh", "standalone": True},
+            {"MATLABCMD": "octave"},
+            {"matlab_cmd": "run.sh", "use_mcr": True},
+        ),
+    ],
+)
+def test_settings_go_before_the_environment(program, environment, expected, monkeypatch):
+    for name in ("MATLABCMD", "SPM_PATH", "SPMMCRCMD", "FORCE_SPMMCR"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    assert spm_inputs(SpmProgram(**program)) == expected
+
+
 def test_a_process_of_a_pool_can_start_a_program(matlab_that_tells, monkeypatch):
     # the pool closes this in its processes; pytest has put something else there
     monkeypatch.setattr(sys, "stdin", sys.__stdin__)

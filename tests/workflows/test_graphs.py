@@ -365,6 +365,16 @@ def test_versions_of_tools_change_the_page_and_nothing_else(scan, folders):
     assert changed == ["page"]
 
 
+def test_results_of_one_version_are_not_taken_for_those_of_another(scan, folders):
+    plan, settings = Plan((scan,), (), (), ()), load_settings(None, ["motion.backend=spm"])
+    places = [
+        init_cohort_wf(plan, folders, settings, versions).base_dir
+        for versions in ({}, {"SPM12": "r7771"}, {"SPM12": "r7487"})
+    ]
+    assert len(set(places)) == 3
+    assert all(Path(place).parent == folders.work_dir for place in places)
+
+
 def test_methods_end_with_what_ran_in_which_version():
     said = methods(Settings(), {"SPM12": "r7771 (GNU Octave 7.3.0)", "X": ""})
     assert said[-2] == "Programs: SPM12 r7771 (GNU Octave 7.3.0), X (version unknown)."
