@@ -188,8 +188,18 @@ add("balanced", aov.group_f = between[1, "F value"], aov.group_p = between[1, "P
     aov.group_by_time_f = within[2, "F value"], aov.group_by_time_p = within[2, "Pr(>F)"])
 
 w <- wide("within")
-sphericity <- mauchly.test(lm(as.matrix(w[, grep("^value", names(w))]) ~ 1), X = ~1)
+model_of_all <- lm(as.matrix(w[, grep("^value", names(w))]) ~ 1)
+sphericity <- mauchly.test(model_of_all, X = ~1)
 add("within", mauchly.w = sphericity$statistic, mauchly.p = sphericity$p.value)
+# Anderson (1958), 10.7.4, with k contrasts throughout; R and car have 3 * (k + 1) in place of 3 * k
+k <- 3
+n <- model_of_all$df.residual
+rho <- 1 - (2 * k^2 + k + 2) / (6 * k * n)
+second <- (k + 2) * (k - 1) * (k - 2) * (2 * k^3 + 6 * k^2 + 3 * k + 2) / (288 * (n * k * rho)^2)
+chi2 <- -n * rho * log(sphericity$statistic)
+df <- k * (k + 1) / 2 - 1
+tail <- pchisq(chi2, c(df, df + 4), lower.tail = FALSE)
+add("within", mauchly.p_anderson = tail[1] + second * (tail[2] - tail[1]))
 
 # ---- linear mixed model -------------------------------------------------------------------------
 
@@ -209,6 +219,11 @@ model <- function(design, formula, key, drop = NULL) {
     names(values) <- paste(key, name, c("estimate", "se", "df", "p"), sep = "|")
     do.call(add, c(design, values))
   }
+  together <- anova(fit, ddf = "Satterthwaite")["group:session", ]
+  values <- list(together[["F value"]], together[["NumDF"]], together[["DenDF"]],
+                 together[["Pr(>F)"]])
+  names(values) <- paste(key, "interaction", c("f", "df1", "df2", "p"), sep = "|")
+  do.call(add, c(design, values))
   spread <- as.data.frame(VarCorr(fit))
   values <- list(spread$sdcor[1], spread$sdcor[2])
   names(values) <- paste(key, c("sd_subject", "sd_residual"), sep = "|")
