@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 
 import golden_tables as golden
-
 from pipeline.statistics.correlation import pearson, spearman
 from pipeline.statistics.fisher import fisher_exact
 from pipeline.statistics.interaction import group_by_time
