@@ -190,11 +190,10 @@ class _Fit:
             return fit
 
         def deviance(share: float) -> float:
-            ratio = share / (1 - share)
-            return fit.deviance(ratio, fit.at(ratio).scale)
+            return fit.deviance(share / (1 - share))
 
         # the share of subjects in all variance; a coarse grid first, as there may be two valleys
-        grid = np.linspace(0, 0.999, 101)
+        grid = np.linspace(0, 0.999, 41)
         at = int(np.argmin([deviance(share) for share in grid]))
         low, high = grid[max(at - 1, 0)], grid[at + 1] if at + 1 < len(grid) else 1 - 1e-9
         found = optimize.minimize_scalar(
@@ -216,9 +215,13 @@ class _Fit:
         X = np.column_stack([independent(column) for column in self.X.T])
         return OLS(independent(self.outcome), X).fit()
 
-    def deviance(self, ratio: float, variance: float) -> float:
-        """Minus twice the restricted log likelihood, without its constant."""
+    def deviance(self, ratio: float, variance: float | None = None) -> float:
+        """Minus twice the restricted log likelihood, without its constant.
+
+        Without a variance of the residual, at its best.
+        """
         fit, n = self.at(ratio), np.bincount(self.subject)
+        variance = fit.scale if variance is None else variance
         freedom = len(self.outcome) - self.X.shape[1]
         information = -np.linalg.slogdet(fit.normalized_cov_params)[1]
         determinant = np.log1p(n * ratio).sum() + information
