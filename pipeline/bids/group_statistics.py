@@ -95,6 +95,10 @@ PAIRED_COLUMNS = _described(
         "df": "Degrees of freedom",
         "p": "Two-sided p, not corrected for the number of regions",
         "dz": "Cohen's dz: mean_difference / sd_difference",
+        "dz_low": "Lower end of the 95 % confidence interval of dz (noncentral t)",
+        "dz_high": "Upper end of that interval",
+        "shapiro_w": "Shapiro-Wilk W of the differences",
+        "shapiro_p": "p of W; small where they are not normal",
         "reason": "Why there is no test",
     }
 )
@@ -116,7 +120,15 @@ INTERACTION_COLUMNS = _described(
         "df_error": "Degrees of freedom of the error",
         "p": "p of F, not corrected for the number of regions",
         "partial_eta2": "Partial eta squared",
+        "partial_eta2_low": "Lower end of its 95 % confidence interval (noncentral F)",
+        "partial_eta2_high": "Upper end of that interval",
         "hedges_g": "Hedges' g of the changes, group_a minus group_b",
+        "hedges_g_low": "Lower end of its 95 % confidence interval (noncentral t)",
+        "hedges_g_high": "Upper end of that interval",
+        "shapiro_w": "Shapiro-Wilk W of the changes about the mean of their group",
+        "shapiro_p": "p of W; small where they are not normal",
+        "brown_forsythe_f": "Brown-Forsythe F of the variances of the changes",
+        "brown_forsythe_p": "p of that F; small where the variances differ",
         "reason": "Why there is no test",
     }
 )

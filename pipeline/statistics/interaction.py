@@ -6,15 +6,19 @@ import math
 from dataclasses import dataclass, replace
 
 import numpy as np
-from scipy import special, stats
 
 from pipeline.core.volume import FloatArray
-from pipeline.statistics.paired import CONFIDENCE, does_not_vary, two_sided_p
+from pipeline.statistics.assumptions import does_not_vary
+from pipeline.statistics.effect_size import partial_eta2_interval
+from pipeline.statistics.result import Assumption, TestResult
+from pipeline.statistics.two_sample import two_sample_t
 
 METHODS = (
     "Group x time interaction was tested in a 2 x 2 mixed analysis of variance, whose F equals "
     "the squared equal-variance t of the change scores (Huck & McLean 1975); effects are partial "
-    "eta squared and Hedges' g of the change."
+    "eta squared and Hedges' g of the change, intervals from the noncentral F and t. Normality of "
+    "the residuals was checked by the Shapiro-Wilk test, equality of variances by the "
+    "Brown-Forsythe test."
 )
 
 _MIN_PER_GROUP = 2
@@ -43,10 +47,55 @@ class InteractionTest:
     """Not corrected for the number of regions."""
     partial_eta2: float = math.nan
     """Share of the variance of change within reach that the groups explain."""
+    partial_eta2_low: float = math.nan
+    """Lower end of its 95 % confidence interval, from the noncentral F."""
+    partial_eta2_high: float = math.nan
     hedges_g: float = math.nan
     """Standardised difference of the changes, corrected for small samples."""
+    hedges_g_low: float = math.nan
+    """Lower end of its 95 % confidence interval, from the noncentral t."""
+    hedges_g_high: float = math.nan
+    shapiro_w: float = math.nan
+    """Shapiro-Wilk W of the changes about the mean of their group."""
+    shapiro_p: float = math.nan
+    brown_forsythe_f: float = math.nan
+    """F of the distances of the changes from the median of their group."""
+    brown_forsythe_p: float = math.nan
     reason: str = ""
     """Why the test is missing; empty where it is there."""
+
+    def as_result(self) -> TestResult:
+        """The same in the words that all tests share; the effect is partial eta squared."""
+        checks = (
+            Assumption(
+                name="Shapiro-Wilk of the residuals", statistic=self.shapiro_w, p=self.shapiro_p
+            ),
+            Assumption(
+                name="Brown-Forsythe of the variances",
+                statistic=self.brown_forsythe_f,
+                p=self.brown_forsythe_p,
+            ),
+        )
+        return TestResult(
+            name="group x time",
+            n=(self.n_a, self.n_b),
+            n_missing=self.n_missing,
+            statistic_name="F",
+            statistic=self.f,
+            df1=math.nan if self.reason else float(self.df_effect),
+            df2=math.nan if self.reason else float(self.df_error),
+            p=self.p,
+            estimate_name="change of the first group minus that of the second",
+            estimate=self.difference,
+            ci_low=self.ci_low,
+            ci_high=self.ci_high,
+            effect_name="partial eta squared",
+            effect=self.partial_eta2,
+            effect_low=self.partial_eta2_low,
+            effect_high=self.partial_eta2_high,
+            assumptions=() if self.reason else checks,
+            reason=self.reason,
+        )
 
 
 def group_by_time(change_a: FloatArray, change_b: FloatArray) -> InteractionTest:
@@ -111,25 +160,27 @@ def _obstacle(a: FloatArray, b: FloatArray) -> str:
 
 
 def _with_test(known: InteractionTest, a: FloatArray, b: FloatArray) -> InteractionTest:
+    student = two_sample_t(a, b, equal_variances=True)
     df = a.size + b.size - 2
-    pooled_sd = math.sqrt(((a.size - 1) * a.var(ddof=1) + (b.size - 1) * b.var(ddof=1)) / df)
-    standard_error = pooled_sd * math.sqrt(1 / a.size + 1 / b.size)
-    t = known.difference / standard_error
-    margin = float(stats.t.ppf(0.5 + CONFIDENCE / 2, df)) * standard_error
+    f = student.statistic**2
+    eta2_low, eta2_high = partial_eta2_interval(f, 1, df)
+    normality, variances = student.assumptions
     return replace(
         known,
-        ci_low=known.difference - margin,
-        ci_high=known.difference + margin,
-        f=t**2,
+        ci_low=student.ci_low,
+        ci_high=student.ci_high,
+        f=f,
         df_effect=1,
         df_error=df,
-        p=two_sided_p(t, df),
-        partial_eta2=t**2 / (t**2 + df),
-        hedges_g=known.difference / pooled_sd * _small_sample_factor(df),
+        p=student.p,
+        partial_eta2=f / (f + df),
+        partial_eta2_low=eta2_low,
+        partial_eta2_high=eta2_high,
+        hedges_g=student.effect,
+        hedges_g_low=student.effect_low,
+        hedges_g_high=student.effect_high,
+        shapiro_w=normality.statistic,
+        shapiro_p=normality.p,
+        brown_forsythe_f=variances.statistic,
+        brown_forsythe_p=variances.p,
     )
-
-
-def _small_sample_factor(df: int) -> float:
-    """Hedges' exact correction J of a standardised difference (Hedges 1981)."""
-    log_factor = special.gammaln(df / 2) - special.gammaln((df - 1) / 2)
-    return float(math.exp(log_factor) / math.sqrt(df / 2))

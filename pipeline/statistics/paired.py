@@ -9,13 +9,17 @@ import numpy as np
 from scipy import stats
 
 from pipeline.core.volume import FloatArray
+from pipeline.statistics.assumptions import does_not_vary, shapiro_wilk
+from pipeline.statistics.effect_size import noncentral_t_interval
+from pipeline.statistics.result import CONFIDENCE, Assumption, TestResult
 
 METHODS = (
     "Sessions were compared within each group by the two-sided paired t test, region by region, "
-    "over subjects with both sessions; p values are not corrected for the number of regions."
+    "over subjects with both sessions; p values are not corrected for the number of regions. "
+    "Effects are Cohen's dz, intervals from the noncentral t; normality of the differences was "
+    "checked by the Shapiro-Wilk test."
 )
 
-CONFIDENCE = 0.95
 _MIN_PAIRS = 2
 
 
@@ -44,8 +48,39 @@ class PairedTest:
     """Two-sided, not corrected for the number of regions."""
     dz: float = math.nan
     """Cohen's dz: mean difference over the standard deviation of the differences."""
+    dz_low: float = math.nan
+    """Lower end of the 95 % confidence interval of dz, from the noncentral t."""
+    dz_high: float = math.nan
+    shapiro_w: float = math.nan
+    """Shapiro-Wilk W of the differences; needs three pairs."""
+    shapiro_p: float = math.nan
     reason: str = ""
     """Why the test is missing; empty where it is there."""
+
+    def as_result(self) -> TestResult:
+        """The same in the words that all tests share."""
+        normality = Assumption(
+            name="Shapiro-Wilk of the differences", statistic=self.shapiro_w, p=self.shapiro_p
+        )
+        return TestResult(
+            name="paired t",
+            n=(self.n,),
+            n_missing=self.n_missing,
+            statistic_name="t",
+            statistic=self.t,
+            df1=math.nan if self.reason else float(self.df),
+            p=self.p,
+            estimate_name="mean of second minus first",
+            estimate=self.mean_difference,
+            ci_low=self.ci_low,
+            ci_high=self.ci_high,
+            effect_name="dz",
+            effect=self.dz,
+            effect_low=self.dz_low,
+            effect_high=self.dz_high,
+            assumptions=() if self.reason else (normality,),
+            reason=self.reason,
+        )
 
 
 def paired_t(first: FloatArray, second: FloatArray) -> PairedTest:
@@ -98,9 +133,15 @@ def paired_t(first: FloatArray, second: FloatArray) -> PairedTest:
         return replace(described, reason="one complete pair; two are needed")
     if does_not_vary(difference):
         return replace(described, reason="the differences do not vary")
-    sd = float(difference.std(ddof=1))
+    return _with_test(described, difference)
+
+
+def _with_test(described: PairedTest, difference: FloatArray) -> PairedTest:
+    n, mean, sd = described.n, described.mean_difference, float(difference.std(ddof=1))
     t = mean / (sd / math.sqrt(n))
     margin = float(stats.t.ppf(0.5 + CONFIDENCE / 2, n - 1)) * sd / math.sqrt(n)
+    dz_low, dz_high = (end / math.sqrt(n) for end in noncentral_t_interval(t, n - 1))
+    normality = shapiro_wilk(difference)
     return replace(
         described,
         sd_difference=sd,
@@ -110,6 +151,10 @@ def paired_t(first: FloatArray, second: FloatArray) -> PairedTest:
         df=n - 1,
         p=two_sided_p(t, n - 1),
         dz=mean / sd,
+        dz_low=dz_low,
+        dz_high=dz_high,
+        shapiro_w=normality.statistic,
+        shapiro_p=normality.p,
     )
 
 
@@ -124,8 +169,3 @@ def two_sided_p(t: float, df: float) -> float:
     0.0355
     """
     return float(2 * stats.t.sf(abs(t), df))
-
-
-def does_not_vary(values: FloatArray) -> bool:
-    """Whether the spread of values is nothing but rounding."""
-    return bool(np.ptp(values) <= 1e-12 * np.abs(values).max(initial=0.0))
