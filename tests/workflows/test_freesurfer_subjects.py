@@ -190,6 +190,15 @@ def test_what_changed_in_a_subject_is_noticed(head, freesurfer, tmp_path):
     assert len(freesurfer.calls) == 1
 
 
+def test_what_was_found_counts_no_more_where_a_later_run_failed(head, freesurfer, tmp_path):
+    subject = finished(begun(tmp_path / "subjects" / "sub-01"), head["labels"])
+    parcellated(head, subject)
+    assert freesurfer.calls == []
+    (subject / "scripts" / "recon-all.error").write_text("CMD mri_em_register\n")
+    parcellated(head, subject)
+    assert len(freesurfer.calls) == 1
+
+
 def reconstructed(head, subject, **options):
     return Reconstruct(t1w=head["t1w"], subject_dir=str(subject), **options).run().outputs
 
