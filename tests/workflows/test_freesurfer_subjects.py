@@ -297,7 +297,9 @@ def test_the_command_line_refuses_what_freesurfer_would(tmp_path, monkeypatch, c
     words = ["check", str(bids), str(out), "--set", "parcellation.backend=freesurfer"]
 
     assert main(words) == 2
-    assert "FreeSurfer: not on the PATH: recon-all" in capsys.readouterr().err
+    told = capsys.readouterr().err
+    assert "FreeSurfer: not on the PATH: recon-all" in told
+    assert "name their folder in parcellation.subjects_dir" in told
     programs = tmp_path / "programs"
     programs.mkdir()
     FreeSurferDouble(programs)
