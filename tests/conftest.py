@@ -31,7 +31,10 @@ def pytest_runtest_setup(item):
 def lacking(name):
     """Why a tool cannot be used; empty where it can."""
     from pipeline.execution.tools import TOOLS, look_for
+    from pipeline.io.deepbet import deepbet_is_installed
 
+    if name == "deepbet":
+        return "" if deepbet_is_installed() else "deepbet and torch are not installed"
     found = look_for(TOOLS[name], _spm_version if name == "spm" else None)
     return f"{TOOLS[name].title}: {found.problem}" if found.problem else ""
 

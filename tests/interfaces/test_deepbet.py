@@ -6,7 +6,7 @@ import pytest
 from pipeline.core.errors import DataError
 from pipeline.core.labels import GREY_LABELS
 from pipeline.interfaces.anatomy import FindBrain
-from pipeline.io.deepbet import deepbet_is_installed, deepbet_mask
+from pipeline.io.deepbet import deepbet_mask
 from pipeline.io.head_template import read_head_template
 from pipeline.io.images import read_volume, write_volume
 from pipeline.simulation.head import Anatomy, make_head
@@ -15,7 +15,6 @@ from pipeline.simulation.template import label_template
 pytestmark = [
     pytest.mark.slow,
     pytest.mark.tool("deepbet"),
-    pytest.mark.skipif(not deepbet_is_installed(), reason="deepbet and torch are not installed"),
     # torch on the file format of the weights
     pytest.mark.filterwarnings("ignore:.*torch.jit.load.*"),
 ]
