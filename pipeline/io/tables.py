@@ -13,8 +13,15 @@ import pandas as pd
 from pipeline.core.errors import DataError
 
 
-def read_table(path: str | Path) -> pd.DataFrame:
+def read_table(path: str | Path, *, as_text: bool = False) -> pd.DataFrame:
     """A TSV as a data frame; ``n/a`` and empty cells are NaN.
+
+    Parameters
+    ----------
+    path : str or path
+        The table.
+    as_text : bool
+        Leave every cell as it is written, and keep empty lines, so that row i is line i + 2.
 
     Raises
     ------
@@ -22,7 +29,14 @@ def read_table(path: str | Path) -> pd.DataFrame:
         If the file is missing or is not a table.
     """
     try:
-        return pd.read_csv(path, sep="\t", na_values=["n/a", ""], keep_default_na=False)
+        return pd.read_csv(
+            path,
+            sep="\t",
+            na_values=["n/a", ""],
+            keep_default_na=False,
+            dtype=str if as_text else None,
+            skip_blank_lines=not as_text,
+        )
     except FileNotFoundError as error:
         raise DataError(f"{path}: no such file") from error
     except IsADirectoryError as error:
