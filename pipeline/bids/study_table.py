@@ -16,8 +16,16 @@ from pipeline.core.errors import DataError
 from pipeline.core.volume import FloatArray
 from pipeline.io.tables import read_table
 from pipeline.statistics.outliers import is_outlier, modified_z
-from pipeline.statistics.plan import BetweenSessions, Derived, Responder, StudyLayout
+from pipeline.statistics.plan import (
+    BetweenSessions,
+    Derived,
+    Difference,
+    Equals,
+    Responder,
+    StudyLayout,
+)
 
+_LEFT_OUT = "left out of tests that need it"
 _COLUMNS = ("participant_id", "session_id", "region", "column", "value", "reason", "action")
 
 
@@ -52,6 +60,8 @@ class _Rows:
     path: Path
     layout: StudyLayout
     frame: pd.DataFrame
+    whole: pd.DataFrame
+    """Rows of all sessions and regions; they say who is in which group."""
     subjects: tuple[str, ...]
     at: NDArray[np.intp]
     """(L, 3) numbers of subject, session and region."""
@@ -75,7 +85,12 @@ class _Rows:
 
 
 def read_study(
-    path: Path, layout: StudyLayout, columns: tuple[str, ...], *, unblind: bool
+    path: Path,
+    layout: StudyLayout,
+    columns: tuple[str, ...],
+    words: tuple[Equals, ...] = (),
+    *,
+    unblind: bool,
 ) -> Study:
     """Numbers of a long table, one row per subject, session and region.
 
@@ -87,6 +102,8 @@ def read_study(
         Axes of the plan.
     columns : tuple of str
         Columns whose numbers are read; the outcome is the first.
+    words : tuple of Equals
+        Variables made of columns of words.
     unblind : bool
         Read the groups of the plan; otherwise their column is not looked at.
 
@@ -96,12 +113,15 @@ def read_study(
         Naming file, column and line, where the table does not hold what the plan needs.
     """
     frame = read_table(path, as_text=True)
-    _require_columns(path, frame, layout, columns)
+    _require_columns(path, frame, layout, (*columns, *(score.of for score in words)))
     rows, exclusions = _rows_of_plan(path, frame, layout)
     variables = {}
     for column in columns:
         variables[column] = _numbers(rows, column)
         exclusions += _missing(rows, column, variables[column], column == columns[0])
+    for score in words:
+        variables[score.name] = _equal(rows, score)
+        exclusions += _missing(rows, score.of, variables[score.name], False)
     study = Study(
         subjects=rows.subjects,
         sessions=layout.sessions,
@@ -117,10 +137,21 @@ def read_study(
 
 def with_derived(study: Study, derived: tuple[Derived, ...]) -> Study:
     """The study with the scores of the plan as further variables."""
-    variables = dict(study.variables)
+    variables, told = dict(study.variables), []
     for score in derived:
-        variables[score.name] = _derived(score, variables, study.sessions)
-    return replace(study, variables=variables)
+        if isinstance(score, Equals):
+            continue  # it was read
+        made = variables[score.name] = _derived(score, variables, study.sessions)
+        if not isinstance(score, BetweenSessions) or not score.kind.startswith("percent"):
+            continue
+        first = _of_session(variables[score.of], score.sessions[0], study.sessions)
+        for at in zip(*np.nonzero(first == 0), strict=True):
+            line = _listed(
+                study, at, score.name, values=made,
+                reason="no per cent of 0 in the first session", action=_LEFT_OUT,
+            )  # fmt: skip
+            told.append(line)
+    return replace(study, variables=variables, exclusions=(*study.exclusions, *told))
 
 
 def with_outliers_listed(study: Study, names: tuple[str, ...]) -> Study:
@@ -179,6 +210,8 @@ def _rows_of_plan(
 ) -> tuple[_Rows, list[dict[str, Any]]]:
     """Rows of the sessions and regions of the plan; others are listed."""
     frame = frame.dropna(how="all")
+    if frame.empty:
+        raise DataError(f"{path}: no line but the first; rows are needed")
     names = layout.columns
     labels = {names.subject: "sub-", names.session: "ses-"}
     labels |= {names.region: ""} if layout.regions else {}
@@ -195,7 +228,7 @@ def _rows_of_plan(
         kept &= frame[names.region].isin(layout.regions)
     # whoever has no row of the plan is a subject all the same, and listed as missing
     subjects = tuple(sorted(frame[names.subject].unique()))
-    frame = frame[kept]
+    whole, frame = frame, frame[kept]
     place = [
         frame[names.subject].map({label: i for i, label in enumerate(subjects)}),
         frame[names.session].map({label: i for i, label in enumerate(layout.sessions)}),
@@ -204,7 +237,7 @@ def _rows_of_plan(
         else pd.Series(0, index=frame.index),
     ]
     at = np.column_stack([column.to_numpy(int) for column in place])
-    rows = _Rows(path, layout, frame, subjects, at, frame.index.to_numpy() + 2)
+    rows = _Rows(path, layout, frame, whole, subjects, at, frame.index.to_numpy() + 2)
     _require_no_duplicates(rows)
     return rows, exclusions
 
@@ -273,18 +306,38 @@ def _numbers(rows: _Rows, column: str) -> FloatArray:
             f"{rows.path}: line {rows.lines[i]}: column {column}: '{text.iloc[i]}' is no number; "
             "write n/a where it is missing"
         )
+    return _placed(rows, column, numbers)
+
+
+def _equal(rows: _Rows, score: Equals) -> FloatArray:
+    """1 where a column holds a word, 0 where it holds another."""
+    codes, found = pd.factorize(rows.frame[score.of])
+    if score.value not in found:
+        raise DataError(
+            f"{rows.path}: column {score.of}: no line has '{score.value}', which the plan names; "
+            f"{_hint(score.value, list(found))}"
+        )
+    values = _placed(rows, score.of, np.where(codes < 0, np.nan, codes))
+    equal = values == list(found).index(score.value)
+    return np.where(np.isfinite(values), equal.astype(float), np.nan)
+
+
+def _placed(rows: _Rows, column: str, numbers: FloatArray) -> FloatArray:
+    """Numbers of lines on the axes of their column, where lines that share a place agree."""
     values = np.full(rows.shape_of(column), np.nan)
-    for at, number, line in zip(rows.at, numbers, rows.lines, strict=True):
-        place = tuple(np.minimum(at, np.array(values.shape) - 1))
-        if np.isnan(number):
-            continue
-        if np.isfinite(values[place]) and values[place] != number:
-            over = "subject" if column in rows.layout.subject_columns else "subject and session"
+    lines = np.zeros(values.shape, int)
+    for i in np.flatnonzero(np.isfinite(numbers)):
+        place = tuple(np.minimum(rows.at[i], np.array(values.shape) - 1))
+        if np.isfinite(values[place]) and values[place] != numbers[i]:
+            same = "subject" if column in rows.layout.subject_columns else "subject and session"
+            text = rows.frame[column]
+            earlier = text.iloc[int(np.flatnonzero(rows.lines == lines[place])[0])]
             raise DataError(
-                f"{rows.path}: line {line}: column {column}: {number:g}, and {values[place]:g} in "
-                f"an earlier line of this {over}; the plan says there is one value"
+                f"{rows.path}: line {rows.lines[i]}: column {column}: {text.iloc[i]}, and "
+                f"{earlier} in line {lines[place]} of the same {same}; the plan says there is one "
+                "value"
             )
-        values[place] = number
+        values[place], lines[place] = numbers[i], rows.lines[i]
     return values
 
 
@@ -297,11 +350,10 @@ def _missing(rows: _Rows, column: str, values: FloatArray, outcome: bool) -> lis
         no_session = values.shape[1] > 1 and not has_row[s, t].any()
         if no_session and (r > 0 or not outcome):
             continue
-        action = "left out of tests that need it"
         reason = "no value"
         if values.shape == has_row.shape and not has_row[s, t, r]:
             reason = "no row of this session" if no_session else "no row of this region"
-        line = _listed(rows, (s, t, r), column, values=values, reason=reason, action=action)
+        line = _listed(rows, (s, t, r), column, values=values, reason=reason, action=_LEFT_OUT)
         told.append({**line, "region": None} if no_session else line)
     return told
 
@@ -368,10 +420,10 @@ def _group_of_subject(rows: _Rows) -> dict[str, tuple[str, int]]:
     """Group of every subject that has one, and the line that says so first."""
     column = rows.layout.columns.group
     of_subject: dict[str, tuple[str, int]] = {}
-    for (s, *_), label, line in zip(rows.at, rows.frame[column], rows.lines, strict=True):
-        if not isinstance(label, str):
-            continue
-        earlier = of_subject.setdefault(rows.subjects[s], (label, line))
+    labelled = rows.whole[rows.whole[column].notna()]
+    subjects = labelled[rows.layout.columns.subject]
+    for subject, label, line in zip(subjects, labelled[column], labelled.index + 2, strict=True):
+        earlier = of_subject.setdefault(subject, (label, line))
         if earlier[0] != label:
             raise DataError(
                 f"{rows.path}: line {line}: column {column}: '{label}', and '{earlier[0]}' in "
@@ -381,7 +433,9 @@ def _group_of_subject(rows: _Rows) -> dict[str, tuple[str, int]]:
 
 
 def _derived(
-    score: Derived, variables: Mapping[str, FloatArray], sessions: tuple[str, ...]
+    score: BetweenSessions | Responder | Difference,
+    variables: Mapping[str, FloatArray],
+    sessions: tuple[str, ...],
 ) -> FloatArray:
     values = variables[score.of]
     if isinstance(score, Responder):
@@ -389,9 +443,7 @@ def _derived(
         reached = values >= score.at_least - 1e-9 * abs(score.at_least)
         return np.where(np.isfinite(values), reached.astype(float), np.nan)
     if isinstance(score, BetweenSessions):
-        first, second = (
-            values[:, [sessions.index(label.removeprefix("ses-"))]] for label in score.sessions
-        )
+        first, second = (_of_session(values, label, sessions) for label in score.sessions)
         change = first - second if "reduction" in score.kind else second - first
         if not score.kind.startswith("percent"):
             return np.asarray(change)
@@ -401,3 +453,8 @@ def _derived(
     for name in score.minus:
         values = values - variables[name]
     return np.asarray(values)
+
+
+def _of_session(values: FloatArray, label: str, sessions: tuple[str, ...]) -> FloatArray:
+    """(S, 1, R) of a session."""
+    return values[:, [sessions.index(label.removeprefix("ses-"))]]

@@ -67,12 +67,15 @@ def run(args: argparse.Namespace) -> int:
 
 def _study(table: Path, plan_file: Path, plan: Plan, *, unblind: bool) -> Study:
     """Numbers of the plan, with its scores, and all that is odd listed."""
-    clash = {score.name for score in plan.derived} & set(_header(table))
+    header = _header(table)
+    if twice := [column for column in header if header.count(column) > 1]:
+        raise DataError(f"{table}: line 1: there are two columns '{twice[0]}'")
+    clash = {score.name for score in plan.derived} & set(header)
     if clash:
         raise ConfigError(
             f"{plan_file}: derived {min(clash)}: {table} has a column of that name; choose another"
         )
-    study = read_study(table, plan.layout, plan.numeric_columns, unblind=unblind)
+    study = read_study(table, plan.layout, plan.numeric_columns, plan.words, unblind=unblind)
     return with_outliers_listed(with_derived(study, plan.derived), plan.described)
 
 

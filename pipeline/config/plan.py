@@ -17,6 +17,7 @@ from pipeline.statistics.plan import (
     BetweenSessions,
     ColumnNames,
     Derived,
+    Equals,
     PlannedCorrelation,
     PlannedMixedModel,
     PlannedPermutation,
@@ -93,13 +94,24 @@ class Plan(Section):
         return tuple(dict.fromkeys([*self.variables, *(score.name for score in self.derived)]))
 
     @property
-    def numeric_columns(self) -> tuple[str, ...]:
-        """Columns of the table whose numbers are read."""
+    def words(self) -> tuple[Equals, ...]:
+        """Scores made of columns of words."""
+        return tuple(score for score in self.derived if isinstance(score, Equals))
+
+    @property
+    def columns_read(self) -> tuple[str, ...]:
+        """Columns of the table that hold values, the outcome first."""
         named = [*self.variables, *self.session_columns, *self.subject_columns]
         for score in self.derived:
             named += [score.of, *getattr(score, "minus", ())]
         scores = {score.name for score in self.derived}
         return tuple(dict.fromkeys(name for name in named if name not in scores))
+
+    @property
+    def numeric_columns(self) -> tuple[str, ...]:
+        """Columns of the table whose numbers are read, the outcome first."""
+        words = {score.of for score in self.words}
+        return tuple(name for name in self.columns_read if name not in words)
 
     @model_validator(mode="after")
     def _labels_once(self) -> Self:
@@ -111,7 +123,7 @@ class Plan(Section):
         both = set(self.session_columns) & set(self.subject_columns)
         if both:
             raise ValueError(f"{min(both)} is in session_columns and in subject_columns")
-        if self.columns.group in self.numeric_columns:
+        if self.columns.group in self.columns_read:
             raise ValueError(f"{self.columns.group} holds the groups, and cannot be tested itself")
         models = any(isinstance(test, PlannedMixedModel) for test in self.tests)
         if self.covariates and not models:
@@ -122,7 +134,11 @@ class Plan(Section):
 
     @model_validator(mode="after")
     def _scores_can_be_made(self) -> Self:
-        _require_once("derived, name", tuple(score.name for score in self.derived))
+        scores = tuple(score.name for score in self.derived)
+        _require_once("derived, name", scores)
+        if self.outcome in scores:
+            raise ValueError(f"outcome: {self.outcome} is derived; a column is expected")
+        self._check_words(scores)
         for i, score in enumerate(self.derived):
             later = {other.name for other in self.derived[i:]}
             if wrong := later & {score.of, *getattr(score, "minus", ())}:
@@ -155,6 +171,20 @@ class Plan(Section):
                 parts = (score.of, *getattr(score, "minus", ()))
                 return not isinstance(score, BetweenSessions) and any(map(self.varies, parts))
         return name not in self.subject_columns
+
+    def _check_words(self, scores: tuple[str, ...]) -> None:
+        """Columns of words are not reckoned with."""
+        numbers = {*self.variables}
+        for score in self.derived:
+            if not isinstance(score, Equals):
+                numbers |= {score.of, *getattr(score, "minus", ())}
+        for score in self.words:
+            if score.of in scores:
+                raise ValueError(f"derived {score.name}: of: a column of the table is expected")
+            if score.of in numbers:
+                raise ValueError(
+                    f"derived {score.name}: {score.of} is read as words here, as numbers elsewhere"
+                )
 
     def _check_sessions(self, where: str, test: Any) -> None:
         chosen = tuple(label.removeprefix("ses-") for label in test.sessions) or self.sessions

@@ -81,7 +81,20 @@ class Difference:
     minus: tuple[str, ...]
 
 
-Derived = BetweenSessions | Responder | Difference
+@dataclass(frozen=True, kw_only=True)
+class Equals:
+    """1 where a column of words holds a certain one, 0 where it holds another."""
+
+    __pydantic_config__: ClassVar = _OPTIONS
+
+    kind: Literal["equals"]
+    name: str
+    of: str
+    """Column of the table; its words are not read as numbers."""
+    value: str
+
+
+Derived = BetweenSessions | Responder | Difference | Equals
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -204,6 +204,27 @@ def test_fisher_of_responders_is_that_of_r(study):
     hold(row, "fisher-response", "", names, rel=1e-3)
 
 
+def test_fisher_of_a_column_of_words_is_that_of_r(study):
+    theirs = golden.expected("fisher-sex")
+    who = []
+    for group, key in (("ketamine", "first"), ("placebo", "second")):
+        who += [(group, "F")] * int(theirs[f"{key}_yes"])
+        who += [(group, "M")] * int(theirs[f"{key}_no"])
+    rows = [
+        {"subject": f"s{i}", "session": session, "group": group, "value": 1.0, "sex": sex}
+        for i, (group, sex) in enumerate(who)
+        for session in ("a-pre", "b-post")
+    ]
+    plan = HEAD.format(more='subject_columns = ["sex"]')
+    plan += '[[derived]]\nname = "female"\nkind = "equals"\nof = "sex"\nvalue = "F"\n'
+    plan += a_test("fisher", 'of = "female"')
+    code, out = study(pd.DataFrame(rows), plan, "--unblind")
+    assert code == DONE
+    row = read_table(out / "results.tsv").to_dict("records")[0]
+    names = {"p": "p", "estimate": "odds_ratio", "ci_low": "low", "ci_high": "high"}
+    hold(row, "fisher-sex", "", names, rel=1e-3)
+
+
 def test_permutations_are_those_of_the_arrays(study):
     values, group = golden.wide("balanced")
     change = values[:, 1] - values[:, 0]
@@ -328,6 +349,18 @@ def test_flagged_fits_stay_in_unless_told(study, trial):
     assert (listed["action"] == "kept").all()
 
 
+def test_per_cent_of_nothing_is_told(study, trial):
+    gone = (trial["participant_id"] == "sub-02") & (trial["session_id"] == "ses-pre")
+    trial.loc[gone, ["total", "item"]] = 3
+    plan = TRIAL.format(more="").replace('kind = "reduction"', 'kind = "percent_reduction"')
+    code, out = study(trial, plan + a_test("two_sample_t", 'of = "reduction"'), "--unblind")
+    assert code == DONE
+    listed = read_table(out / "exclusions.tsv").query("column == 'reduction'")
+    assert list(listed["reason"]) == ["no per cent of 0 in the first session"]
+    row = read_table(out / "results.tsv").to_dict("records")[0]
+    assert (row["n"], row["n_missing"]) == (7, 1)
+
+
 # ---- blinding and freezing ---------------------------------------------------------------------
 
 
@@ -446,7 +479,12 @@ BAD_TABLES = {
     ),
     "two totals": (
         lambda t: t.assign(total=[99, *t["total"][1:]]),
-        ("line 3", "column total", "99 in an earlier line"),
+        ("line 3", "column total", "99 in line 2 of the same subject and session"),
+    ),
+    "empty": (lambda t: t[:0], ("no line but the first",)),
+    "two columns": (
+        lambda t: pd.concat([t, t[["BPND"]]], axis=1),
+        ("line 1", "two columns 'BPND'"),
     ),
     "nobody": (
         lambda t: t.assign(participant_id=[None, *t["participant_id"][1:]]),
@@ -466,6 +504,17 @@ def test_a_bad_table_is_told_by_file_column_and_line(study, trial, capsys, what)
     assert message.count("\n") == 1
     for word in ("table.tsv", *words):
         assert word in message
+
+
+def test_lines_are_counted_as_an_editor_does(study, trial, capsys, tmp_path):
+    study(trial, INTERACTION)
+    path = tmp_path / "table.tsv"
+    lines = path.read_text().splitlines()
+    lines[10] = lines[10].replace("ses-", "").replace("\t0.", "\tx0.").replace("\t1.", "\tx1.")
+    path.write_text("\n".join([*lines[:4], "", *lines[4:]]) + "\n\n")
+    words = ["stats", str(path), "--plan", str(tmp_path / "plan.toml"), "--unblind"]
+    assert main(words) == WRONG_USE
+    assert "line 12: column BPND: 'x" in capsys.readouterr().err
 
 
 PAIRED = a_test("paired_t")
