@@ -347,14 +347,14 @@ def _missing(rows: _Rows, column: str, values: FloatArray, outcome: bool) -> lis
     has_row[tuple(rows.at.T)] = True
     told = []
     for s, t, r in zip(*np.nonzero(np.isnan(values)), strict=True):
-        no_session = values.shape[1] > 1 and not has_row[s, t].any()
+        no_session = values.shape[1] == has_row.shape[1] and not has_row[s, t].any()
         if no_session and (r > 0 or not outcome):
             continue
-        reason = "no value"
-        if values.shape == has_row.shape and not has_row[s, t, r]:
-            reason = "no row of this session" if no_session else "no row of this region"
+        reason = "no row of this session" if no_session else "no value"
+        if not no_session and values.shape == has_row.shape and not has_row[s, t, r]:
+            reason = "no row of this region"
         line = _listed(rows, (s, t, r), column, values=values, reason=reason, action=_LEFT_OUT)
-        told.append({**line, "region": None} if no_session else line)
+        told.append({**line, "region": None, "column": None} if no_session else line)
     return told
 
 

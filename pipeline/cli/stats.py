@@ -52,6 +52,8 @@ def run(args: argparse.Namespace) -> int:
     (folder / _HASHES).write_text(_sums(hashes), encoding="utf-8")
     if plan.needs_groups and args.unblind:
         _log_unblinding(folder / _LOG, hashes)
+    elif args.unblind:
+        print("petbind: the plan looks at no groups; none was read", file=sys.stderr)
     about = _about(args.table, hashes, blinded)
     described = descriptive_table(study, plan.described)
     _write(folder / "descriptives.tsv", described, DESCRIPTIVE_COLUMNS, about)

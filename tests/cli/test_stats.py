@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -9,10 +10,13 @@ import pytest
 
 import golden_tables as golden
 from pipeline.cli.main import main
+from pipeline.config.plan import load_plan
 from pipeline.io.tables import read_json, read_table, write_table
 from pipeline.statistics.permutation import permuted_interaction, sign_flipped_change
 
 DONE, WRONG_USE = 0, 2
+
+README = Path(__file__).resolve().parents[2] / "README.md"
 
 HEAD = """
 outcome = "value"
@@ -326,7 +330,7 @@ def test_nothing_is_dropped_silently(study, trial):
     want = {
         ("00", "pre", "HIP", "BPND", "no value"),
         ("00", "pre", "VST", "BPND", "flagged: k2 at its bound"),
-        ("04", "post", "", "BPND", "no row of this session"),
+        ("04", "post", "", "", "no row of this session"),
         ("03", "pre", "", "total", "no value"),
         ("05", "", "", "group", "group 'other' is not in the plan"),
         ("00", "late", "", "", "session is not in the plan"),
@@ -395,6 +399,13 @@ def test_a_plan_without_groups_needs_no_unblinding(study, trial):
     code, out = study(trial.drop(columns="group"), plan + a_test("paired_t"))
     assert code == DONE
     assert list(read_table(out / "results.tsv")["n"]) == [8, 8]
+
+
+def test_unblinding_for_nothing_is_told_and_not_logged(study, trial, capsys):
+    plan = TRIAL.format(more="").replace('groups = ["ketamine", "placebo"]', "")
+    _, out = study(trial, plan + a_test("paired_t"), "--unblind")
+    assert "looks at no groups" in capsys.readouterr().err
+    assert not (out / "unblinding.log").exists()
 
 
 def test_unblinding_is_logged_with_what_was_frozen(study, trial, tmp_path):
@@ -543,6 +554,15 @@ BAD_PLANS = {
         ("by_group is for design = 'paired'",),
     ),
 }
+
+
+def test_the_plan_of_the_readme_is_one(tmp_path):
+    text = README.read_text("utf-8").split("## Only tables")[1]
+    path = tmp_path / "plan.toml"
+    path.write_text(text.split("```toml")[1].split("```")[0], encoding="utf-8")
+    assert [test.kind for test in load_plan(path).tests] == [
+        "interaction", "mixed_model", "correlation"
+    ]  # fmt: skip
 
 
 @pytest.mark.parametrize("what", BAD_PLANS)
