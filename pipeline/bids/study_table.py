@@ -282,11 +282,8 @@ def _require_no_duplicates(rows: _Rows) -> None:
             continue
         s, t, r = at
         names = rows.layout.columns
-        what = [
-            f"{names.subject} {rows.subjects[s]}",
-            f"{names.session} {rows.layout.sessions[t]}",
-        ]
-        what += [f"{names.region} {rows.regions[r]}"] if rows.layout.regions else []
+        what = f"{names.subject} {rows.subjects[s]}, {names.session} {rows.layout.sessions[t]}"
+        what += f", {names.region} {rows.regions[r]}" if rows.layout.regions else ""
         hint = ""
         if not rows.layout.regions and names.region in rows.frame:
             hint = f"; there is a column {names.region}: name the regions in the plan"

@@ -274,6 +274,10 @@ def _told(problem: Any) -> str:
         message = f"kind '{told['tag']}' is not one of {told['expected_tags']}"
     if problem["type"] == "union_tag_not_found":
         message = "kind is missing"
+    if problem["type"] == "tuple_type":
+        message = f"a list is expected, as in ['pre', 'post'], not {problem['input']!r}"
+    if problem["type"] == "model_attributes_type":
+        message = f"a table with its kind is expected, as in [[{problem['loc'][0]}]]"
     if problem["type"] in ("extra_forbidden", "unexpected_keyword_argument"):
         known = _options(str(kind)) if listed else _options(str(place[0]), top=len(place) == 1)
         near = difflib.get_close_matches(str(place[-1]), known, n=1)

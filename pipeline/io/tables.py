@@ -29,7 +29,7 @@ def read_table(path: str | Path, *, as_text: bool = False) -> pd.DataFrame:
         If the file is missing or is not a table.
     """
     try:
-        return pd.read_csv(
+        table = pd.read_csv(
             path,
             sep="\t",
             na_values=["n/a", ""],
@@ -42,7 +42,12 @@ def read_table(path: str | Path, *, as_text: bool = False) -> pd.DataFrame:
     except IsADirectoryError as error:
         raise DataError(f"{path}: is a folder; a table is needed") from error
     except (OSError, UnicodeDecodeError, pd.errors.ParserError, pd.errors.EmptyDataError) as error:
-        raise DataError(f"{path}: not a readable table ({error})") from error
+        told = " ".join(str(error).split())
+        raise DataError(f"{path}: not a readable table ({told})") from error
+    if as_text and not isinstance(table.index, pd.RangeIndex):
+        # pandas would take the first column for an index, and shift the others
+        raise DataError(f"{path}: line 2: more cells than line 1 has columns")
+    return table
 
 
 def write_table(path: str | Path, table: pd.DataFrame) -> Path:

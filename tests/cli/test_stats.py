@@ -243,6 +243,28 @@ def test_permutations_are_those_of_the_arrays(study):
     assert p[1] == pytest.approx(sign_flipped_change(change, seed=3, draws=999).p, rel=1e-9)
 
 
+def test_tests_within_groups_are_those_of_each_group_alone(study):
+    head = HEAD.format(more="").replace('groups = ["ketamine", "placebo"]', "")
+    tests = [
+        ("correlation", 'x = "value"\ny = "rise"\nsession = "ses-a-pre"'),
+        ("permutation", 'design = "paired"\nseed = 5'),
+        ("paired_t", ""),
+    ]
+    scores = CHANGE.replace('"change"', '"percent_change"').replace('"b-post"', '"ses-b-post"')
+    alone = head + scores + "".join(a_test(kind, more) for kind, more in tests)
+    within = HEAD.format(more="") + scores
+    within += "".join(a_test(kind, f"{more}\nby_group = true") for kind, more in tests)
+    table = design("balanced")
+    _, out = study(table, within, "--unblind")
+    both = read_table(out / "results.tsv").drop(columns="p_adjusted")
+    assert len(both) == 6
+    for group, rows in both.groupby("groups"):
+        _, out = study(table[table["group"] == group], alone, "--overwrite")
+        single = read_table(out / "results.tsv").drop(columns="p_adjusted")
+        same = rows.reset_index(drop=True).drop(columns=["groups", "below_alpha"])
+        pd.testing.assert_frame_equal(same, single.drop(columns=["groups", "below_alpha"]))
+
+
 # ---- a table of regions ------------------------------------------------------------------------
 
 TRIAL = """
@@ -475,7 +497,10 @@ BAD_TABLES = {
         lambda t: t[t["session_id"] == "ses-pre"],
         ("column session_id", "'post'", "there are pre"),
     ),
-    "duplicate": (duplicated, ("line 50", "participant_id 00", "name HIP", "line 5")),
+    "duplicate": (
+        duplicated,
+        ("line 50: participant_id 00, session_id post, name HIP is in line 5 already",),
+    ),
     "text": (
         lambda t: t.assign(BPND=["1,2", *t["BPND"][1:]]),
         ("line 2", "column BPND", "'1,2' is no number"),
@@ -528,8 +553,27 @@ def test_lines_are_counted_as_an_editor_does(study, trial, capsys, tmp_path):
     assert "line 12: column BPND: 'x" in capsys.readouterr().err
 
 
+def test_a_line_that_is_too_long_is_told(study, trial, capsys, tmp_path):
+    study(trial, INTERACTION)
+    capsys.readouterr()
+    path = tmp_path / "table.tsv"
+    first, *rest = path.read_text().splitlines()
+    for number in (2, 3):
+        longer = [row + "\tx" if i == number else row for i, row in enumerate(rest, start=2)]
+        path.write_text("\n".join([first, *longer]))
+        words = ["stats", str(path), "--plan", str(tmp_path / "plan.toml"), "--unblind"]
+        assert main(words) == WRONG_USE
+        message = capsys.readouterr().err
+        assert f"line {number}" in message
+        assert message.count("\n") == 1
+
+
 PAIRED = a_test("paired_t")
 BAD_PLANS = {
+    "no list": (
+        a_test("interaction", 'groups = "ketamine"'),
+        ("tests 1, groups: a list is expected, as in ['pre', 'post'], not 'ketamine'",),
+    ),
     "kind": (a_test("anova"), ("tests 1", "'anova' is not one of", "paired_t")),
     "option": (a_test("paired_t", "by_grup = true"), ("tests 1, by_grup", "mean 'by_group'?")),
     "top option": (PAIRED, ("alfa: no such option", "'alpha'"), "alfa = 0.1"),
