@@ -193,6 +193,7 @@ def _require_columns(
     names = layout.columns
     needed = [names.subject, names.session, *([names.region] if layout.regions else [])]
     needed += [names.group] if layout.groups else []
+    needed += [names.flag] if layout.leave_out_flagged else []
     for column in (*needed, *columns):
         if column not in frame:
             hint = _hint(column, list(frame.columns))

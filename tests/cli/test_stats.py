@@ -10,7 +10,7 @@ import pytest
 
 import golden_tables as golden
 from pipeline.cli.main import main
-from pipeline.config.plan import load_plan
+from pipeline.config.plan import Plan, load_plan
 from pipeline.io.tables import read_json, read_table, write_table
 from pipeline.statistics.permutation import permuted_interaction, sign_flipped_change
 
@@ -440,6 +440,8 @@ def test_unblinding_is_logged_with_what_was_frozen(study, trial, tmp_path):
         assert f"{digest}  {path.name}" in (out / "sha256sums.txt").read_text()
     assert json.loads((out / "plan.json").read_text())["tests"][0]["kind"] == "interaction"
     assert len(log.splitlines()) == 1
+    frozen = Plan.model_validate_json((out / "plan.json").read_bytes())
+    assert frozen == load_plan(tmp_path / "plan.toml")
 
 
 def test_a_plan_changed_after_it_was_frozen_is_refused(study, trial, capsys):
@@ -465,11 +467,22 @@ def test_the_same_input_gives_the_same_bytes(study, trial):
     assert content() == first
 
 
-def test_rows_in_another_order_give_the_same_results(study, trial):
-    _, out = study(trial, INTERACTION, "--unblind")
-    first = (out / "results.tsv").read_bytes()
-    study(trial[::-1], INTERACTION, "--unblind", "--overwrite")
-    assert (out / "results.tsv").read_bytes() == first
+def test_rows_in_another_order_give_the_same_tables(study, trial):
+    trial.loc[[3, 9, 30], "flag"] = "odd"
+    trial.loc[[4, 12], "BPND"] = [7.0, np.nan]
+    names = ("results", "exclusions", "descriptives")
+
+    def content(table, *options):
+        _, out = study(table, INTERACTION, "--unblind", *options)
+        return [(out / f"{name}.tsv").read_bytes() for name in names]
+
+    assert content(trial) == content(trial[::-1], "--overwrite")
+
+
+def test_flagged_fits_cannot_be_left_out_without_a_column_of_flags(study, trial, capsys):
+    plan = TRIAL.format(more='flagged = "leave_out"') + a_test("interaction")
+    assert study(trial.drop(columns="flag"), plan, "--unblind")[0] == WRONG_USE
+    assert "no column 'flag'" in capsys.readouterr().err
 
 
 # ---- what is wrong, where ----------------------------------------------------------------------
