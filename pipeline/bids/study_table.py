@@ -70,7 +70,7 @@ class _Rows:
 
     @property
     def regions(self) -> tuple[str, ...]:
-        return self.layout.regions or ("",)
+        return self.layout.regions_read or ("",)
 
     def shape_of(self, column: str) -> tuple[int, int, int]:
         """Axes along which a column varies; the others are 1."""
@@ -119,6 +119,8 @@ def read_study(
     for column in columns:
         variables[column] = _numbers(rows, column)
         exclusions += _missing(rows, column, variables[column], column == columns[0])
+    for column in {region.volume for region in layout.joined}:
+        _require_volumes(rows, column, variables[column])
     for score in words:
         variables[score.name] = _equal(rows, score)
         exclusions += _missing(rows, score.of, variables[score.name], False)
@@ -131,7 +133,7 @@ def read_study(
         variables=variables,
         exclusions=tuple(exclusions),
     )
-    study = _with_flags(study, rows, columns[0])
+    study = _joined(_with_flags(study, rows, columns[0]), rows)
     return _with_groups(study, rows) if unblind and layout.groups else study
 
 
@@ -222,18 +224,18 @@ def _rows_of_plan(
             raise DataError(f"{path}: line {empty[0] + 2}: column {column} is empty")
         frame = frame.assign(**{column: frame[column].str.removeprefix(prefix)})
     _require_labels(path, frame, names.session, layout.sessions)
-    _require_labels(path, frame, names.region, layout.regions)
+    _require_labels(path, frame, names.region, layout.regions_read)
     exclusions = _not_in_plan(frame, layout)
     kept = frame[names.session].isin(layout.sessions)
     if layout.regions:
-        kept &= frame[names.region].isin(layout.regions)
+        kept &= frame[names.region].isin(layout.regions_read)
     # whoever has no row of the plan is a subject all the same, and listed as missing
     subjects = tuple(sorted(frame[names.subject].unique()))
     whole, frame = frame, frame[kept]
     place = [
         frame[names.subject].map({label: i for i, label in enumerate(subjects)}),
         frame[names.session].map({label: i for i, label in enumerate(layout.sessions)}),
-        frame[names.region].map({label: i for i, label in enumerate(layout.regions)})
+        frame[names.region].map({label: i for i, label in enumerate(layout.regions_read)})
         if layout.regions
         else pd.Series(0, index=frame.index),
     ]
@@ -268,7 +270,7 @@ def _not_in_plan(frame: pd.DataFrame, layout: StudyLayout) -> list[dict[str, Any
             }
         )
     if layout.regions:
-        for region in sorted(set(frame[names.region]) - set(layout.regions)):
+        for region in sorted(set(frame[names.region]) - set(layout.regions_read)):
             told.append(
                 {"region": region, "reason": "region is not in the plan", "action": "left out"}
             )
@@ -412,6 +414,39 @@ def _with_groups(study: Study, rows: _Rows) -> Study:
         group=np.array([number.get(label, -1) for label in labels]),
         exclusions=(*study.exclusions, *told),
     )
+
+
+def _joined(study: Study, rows: _Rows) -> Study:
+    """The study on the regions of the plan, some of which are means of those of the table."""
+    layout = rows.layout
+    if not layout.joined:
+        return study
+    parts = {region.name: region for region in layout.joined}
+    variables = {}
+    for name, values in study.variables.items():
+        if values.shape[2] < len(rows.regions):
+            variables[name] = values
+            continue
+        made = []
+        for label in layout.regions:
+            of = parts[label].of if label in parts else (label,)
+            at = [rows.regions.index(part) for part in of]
+            if label not in parts:
+                made.append(values[:, :, at[0]])
+                continue
+            volume = study.variables[parts[label].volume][:, :, at]
+            made.append((values[:, :, at] * volume).sum(axis=2) / volume.sum(axis=2))
+        variables[name] = np.stack(made, axis=2)
+    return replace(study, regions=layout.regions, variables=variables)
+
+
+def _require_volumes(rows: _Rows, column: str, values: FloatArray) -> None:
+    for i, at in enumerate(rows.at):
+        if values[tuple(at)] <= 0:
+            raise DataError(
+                f"{rows.path}: line {rows.lines[i]}: column {column}: a volume of "
+                f"{values[tuple(at)]:g}; more than 0 is expected"
+            )
 
 
 def _group_of_subject(rows: _Rows) -> dict[str, tuple[str, int]]:

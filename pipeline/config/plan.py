@@ -18,6 +18,7 @@ from pipeline.statistics.plan import (
     ColumnNames,
     Derived,
     Equals,
+    JoinedRegion,
     PlannedCorrelation,
     PlannedMixedModel,
     PlannedPermutation,
@@ -42,6 +43,9 @@ class Plan(Section):
     """Sessions in order, with or without `ses-`; rows of others are left out and listed."""
     regions: tuple[str, ...] = ()
     """Regions that are tested, one result each; empty where the table has none."""
+    joined: tuple[JoinedRegion, ...] = ()
+    """Regions that are means of others, weighted by volume, such as both sides; `regions` names
+    them too."""
     groups: tuple[str, ...] = ()
     """Groups in order: differences are the first minus the second."""
     session_columns: tuple[str, ...] = ()
@@ -69,6 +73,7 @@ class Plan(Section):
             columns=self.columns,
             sessions=self.sessions,
             regions=self.regions,
+            joined=self.joined,
             groups=self.groups if self.needs_groups else (),
             session_columns=self.session_columns,
             subject_columns=self.subject_columns,
@@ -102,6 +107,7 @@ class Plan(Section):
     def columns_read(self) -> tuple[str, ...]:
         """Columns of the table that hold values, the outcome first."""
         named = [*self.variables, *self.session_columns, *self.subject_columns]
+        named += [region.volume for region in self.joined]
         for score in self.derived:
             named += [score.of, *getattr(score, "minus", ())]
         scores = {score.name for score in self.derived}
@@ -130,6 +136,21 @@ class Plan(Section):
             raise ValueError("covariates are for a mixed_model, and no test is one")
         if self.groups and not self.needs_groups:
             raise ValueError("groups are given, and no test looks at them")
+        return self
+
+    @model_validator(mode="after")
+    def _regions_can_be_joined(self) -> Self:
+        _require_once("joined, name", tuple(region.name for region in self.joined))
+        for region in self.joined:
+            where = f"joined {region.name}"
+            if region.name not in self.regions:
+                raise ValueError(f"{where}: name it in regions too, or leave it out")
+            if len(set(region.of)) < 2 or len(set(region.of)) < len(region.of):
+                raise ValueError(f"{where}: of: two or more different regions expected")
+            if set(region.of) & {other.name for other in self.joined}:
+                raise ValueError(f"{where}: of: regions of the table are expected")
+            if region.volume in (*self.session_columns, *self.subject_columns):
+                raise ValueError(f"{where}: volume: {region.volume} is the same in all regions")
         return self
 
     @model_validator(mode="after")
@@ -264,8 +285,10 @@ def load_plan(path: Path) -> Plan:
 def _told(problem: Any) -> str:
     """One problem, with tests and scores counted from 1, without the kind in between."""
     place = list(problem["loc"])
-    listed = len(place) > 1 and place[0] in ("tests", "derived")
-    kind = place.pop(2) if listed and len(place) > 2 else ""
+    listed = len(place) > 1 and place[0] in ("tests", "derived", "joined")
+    kind = str(place[0]) if place else ""
+    if listed and kind != "joined":
+        kind = str(place.pop(2)) if len(place) > 2 else ""
     if listed:
         place[:2] = [f"{place[0]} {place[1] + 1}"]
     message = problem["msg"].removeprefix("Value error, ")
@@ -279,7 +302,7 @@ def _told(problem: Any) -> str:
     if problem["type"] == "model_attributes_type":
         message = f"a table with its kind is expected, as in [[{problem['loc'][0]}]]"
     if problem["type"] in ("extra_forbidden", "unexpected_keyword_argument"):
-        known = _options(str(kind)) if listed else _options(str(place[0]), top=len(place) == 1)
+        known = _options(kind, top=len(place) == 1 and not listed)
         near = difflib.get_close_matches(str(place[-1]), known, n=1)
         message = "no such option" + (f"; did you mean '{near[0]}'?" if near else "")
         message += "" if near else f"; known: {', '.join(known)}"
@@ -290,9 +313,11 @@ def _told(problem: Any) -> str:
 
 
 def _options(kind: str, *, top: bool = False) -> list[str]:
-    """Options of a kind of test or score, of the columns, or of the plan."""
+    """Options of a kind of test or score, of a part of the plan, or of the plan."""
     if top:
         return list(Plan.model_fields)
+    if kind == "joined":
+        return [field.name for field in dataclasses.fields(JoinedRegion)]
     for item in (*get_args(PlannedTest), *get_args(Derived)):
         names = [field.name for field in dataclasses.fields(item)]
         if kind in str(item.__annotations__["kind"]).replace('"', "'").split("'"):

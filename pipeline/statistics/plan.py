@@ -27,6 +27,19 @@ class ColumnNames:
 
 
 @dataclass(frozen=True, kw_only=True)
+class JoinedRegion:
+    """Mean of regions, weighted by their volumes, as of left and right."""
+
+    __pydantic_config__: ClassVar = _OPTIONS
+
+    name: str
+    of: tuple[str, ...]
+    """Regions of the table; where one has no value, neither has the mean."""
+    volume: str
+    """Column of the volumes, in any unit."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class StudyLayout:
     """Axes of a study, each in the order of the plan."""
 
@@ -34,6 +47,8 @@ class StudyLayout:
     sessions: tuple[str, ...]
     regions: tuple[str, ...]
     """Empty: one value per subject and session."""
+    joined: tuple[JoinedRegion, ...]
+    """Those of the regions that are made of others."""
     groups: tuple[str, ...]
     session_columns: tuple[str, ...]
     """Columns that are the same in all regions."""
@@ -41,6 +56,13 @@ class StudyLayout:
     """Columns that are the same in all sessions too."""
     leave_out_flagged: bool
     """Leave out outcomes whose flag is not empty."""
+
+    @property
+    def regions_read(self) -> tuple[str, ...]:
+        """Regions of the table that are needed, each once."""
+        parts = {region.name: region.of for region in self.joined}
+        found = [part for name in self.regions for part in parts.get(name, (name,))]
+        return tuple(dict.fromkeys(found))
 
 
 @dataclass(frozen=True, kw_only=True)

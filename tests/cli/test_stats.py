@@ -387,6 +387,33 @@ def test_per_cent_of_nothing_is_told(study, trial):
     assert (row["n"], row["n_missing"]) == (7, 1)
 
 
+JOINED = """
+[[joined]]
+name = "both"
+of = ["HIP", "OC"]
+volume = "volume"
+"""
+
+
+def test_joined_regions_are_means_weighted_by_volume(study, trial):
+    trial["volume"] = np.tile([100, 500, 300], 16)
+    head = TRIAL.format(more="").replace('["HIP", "VST"]', '["both", "VST"]')
+    head = head.replace('groups = ["ketamine", "placebo"]', "") + JOINED
+    trial.loc[(trial["participant_id"] == "sub-03") & (trial["name"] == "OC"), "BPND"] = np.nan
+    code, out = study(trial, head + a_test("paired_t"))
+    assert code == DONE
+    table = read_table(out / "results.tsv").set_index("region")
+    wide = trial.pivot(index="participant_id", columns=["session_id", "name"], values="BPND")
+    pre, post = (
+        0.25 * wide[f"ses-{label}", "HIP"] + 0.75 * wide[f"ses-{label}", "OC"]
+        for label in ("pre", "post")
+    )
+    assert table.loc["both", "estimate"] == pytest.approx((post - pre).mean(), rel=1e-9)
+    assert (table.loc["both", "n"], table.loc["VST", "n"]) == (7, 8)
+    listed = read_table(out / "exclusions.tsv").query("reason == 'no value'")
+    assert list(listed["region"]) == ["OC", "OC"]
+
+
 # ---- blinding and freezing ---------------------------------------------------------------------
 
 
@@ -542,6 +569,13 @@ BAD_TABLES = {
 }
 
 
+def test_a_volume_of_nothing_is_told(study, trial, capsys):
+    trial["volume"] = [0, *[100] * 47]
+    plan = TRIAL.format(more="").replace('["HIP", "VST"]', '["both", "VST"]') + JOINED
+    assert study(trial, plan + a_test("interaction"), "--unblind")[0] == WRONG_USE
+    assert "line 2: column volume: a volume of 0" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("what", BAD_TABLES)
 def test_a_bad_table_is_told_by_file_column_and_line(study, trial, capsys, what):
     spoil, words = BAD_TABLES[what]
@@ -583,6 +617,11 @@ def test_a_line_that_is_too_long_is_told(study, trial, capsys, tmp_path):
 
 PAIRED = a_test("paired_t")
 BAD_PLANS = {
+    "joined": (JOINED + a_test("interaction"), ("joined both: name it in regions too",)),
+    "joined option": (
+        JOINED.replace("volume", "volumes", 1) + a_test("interaction"),
+        ("joined 1, volumes", "did you mean 'volume'?", "joined 1, volume: is missing"),
+    ),
     "no list": (
         a_test("interaction", 'groups = "ketamine"'),
         ("tests 1, groups: a list is expected, as in ['pre', 'post'], not 'ketamine'",),
