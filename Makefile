@@ -34,8 +34,8 @@ test: $(VENV)/.installed-dev ## every test but the slow ones
 test-all: $(VENV)/.installed-dev ## every test
 	$(PYTEST)
 
-test-slow: $(VENV)/.installed-dev ## the slow tests alone: whole cohorts, end to end
-	$(PYTEST) -m slow
+test-slow: $(VENV)/.installed-dev ## the slow tests but the longest: whole cohorts, end to end
+	$(PYTEST) -m "slow and not long"
 
 check: $(VENV)/.installed-dev ## style, types, layers, spelling; changes nothing
 	$(BIN)/ruff check

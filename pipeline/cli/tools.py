@@ -115,9 +115,13 @@ def _what_to_do(need: Need) -> str:
         f"{key} = '{'anatomy' if key == 'normalisation.backend' else 'embedded'}'"
         for key in need.settings
     )
+    advice = f"To do without, set {without}"
+    if _LABELS in need.settings:
+        advice += "; finished subjects need no program: name their folder in "
+        advice += "parcellation.subjects_dir"
     return (
         f"  {need.tool.title}: {need.found.problem}\n"
-        f"    needed by {asking}\n    {need.tool.install}\n    To do without, set {without}"
+        f"    needed by {asking}\n    {need.tool.install}\n    {advice}"
     )
 
 

@@ -26,10 +26,13 @@ def require_licence(environ: Mapping[str, str]) -> None:
         places = [Path(named)]
     else:
         places = [Path(home, name) for name in ("license.txt", ".license") if home]
-    if any(place.is_file() for place in places):
+    if any(_holds_something(place) for place in places):
         return
+    empty = [place for place in places if place.is_file()]
     looked = (
-        f"$FS_LICENSE names {named}, which is no file"
+        f"{empty[0]} is empty, or cannot be read"
+        if empty
+        else f"$FS_LICENSE names {named}, which is no file"
         if named
         else f"neither $FS_LICENSE is set nor is there {places[0]}"
         if places
@@ -40,3 +43,10 @@ def require_licence(environ: Mapping[str, str]) -> None:
         "https://surfer.nmr.mgh.harvard.edu/registration.html, save the file that comes by mail, "
         "and set FS_LICENSE to it"
     )
+
+
+def _holds_something(place: Path) -> bool:
+    try:
+        return bool(place.read_bytes().strip())
+    except OSError:
+        return False

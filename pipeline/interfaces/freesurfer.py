@@ -6,6 +6,7 @@ it; nothing of the environment enters but the programs; one thread; a failure in
 
 from __future__ import annotations
 
+import hashlib
 import re
 import shlex
 from pathlib import Path
@@ -26,8 +27,9 @@ from pipeline.bids.freesurfer_subjects import (
     LABELS,
     State,
     brain_stem_labels,
-    stale_locks,
+    running,
     subject_state,
+    why_unfinished,
 )
 from pipeline.core.errors import ToolError
 
@@ -92,6 +94,18 @@ class _ReconstructInputSpec(BaseInterfaceInputSpec):  # type: ignore[misc]
     run = traits.Bool(True, usedefault=True, desc="make what is missing")
     threads = traits.Int(1, usedefault=True, nohash=True, desc="of recon-all")
 
+    def get_hashval(self, hash_method: str | None = None) -> tuple[list[Any], str]:
+        """Inputs and their hash, with the substructures that may have been made since.
+
+        The labels do not count: whoever reads them hashes them, and a subject that was made for
+        one run is then the same for the next.
+        """
+        inputs, hashed = super().get_hashval(hash_method)
+        stem = brain_stem_labels(Path(self.subject_dir))
+        name = stem.name if stem else ""
+        both = hashlib.md5(f"{hashed} {name}".encode(), usedforsecurity=False)
+        return [*inputs, ("brain_stem", name)], both.hexdigest()
+
 
 class _ReconstructOutputSpec(TraitedSpec):  # type: ignore[misc]
     labels = File(exists=True, desc="aparc+aseg")
@@ -101,11 +115,15 @@ class _ReconstructOutputSpec(TraitedSpec):  # type: ignore[misc]
 class Reconstruct(SimpleInterface):  # type: ignore[misc]
     """Labels of a subject of FreeSurfer; recon-all is run where it did not come to its end.
 
-    It is asked every time, as subjects lie outside of the working folder.
+    What was found of a subject is kept, in the node's folder, as long as the subject is finished.
     """
 
     input_spec, output_spec = _ReconstructInputSpec, _ReconstructOutputSpec
-    _always_run = True
+
+    @property
+    def always_run(self) -> bool:
+        """Whether nothing that was found before counts: subjects lie outside of the node."""
+        return subject_state(Path(self.inputs.subject_dir)) is not State.FINISHED
 
     def _run_interface(self, runtime: Any) -> Any:
         folder = Path(self.inputs.subject_dir)
@@ -116,7 +134,7 @@ class Reconstruct(SimpleInterface):  # type: ignore[misc]
             self._reconstruct(folder, runtime.cwd)
         if not (folder / LABELS).is_file():
             raise ToolError(
-                f"recon-all left no {LABELS.name} of {folder.name}; see its scripts/recon-all.log"
+                f"recon-all left no {LABELS} in {folder}; see its scripts/recon-all.log"
             )
         self._results["labels"] = str(folder / LABELS)
         if brain_stem := brain_stem_labels(folder):
@@ -124,8 +142,6 @@ class Reconstruct(SimpleInterface):  # type: ignore[misc]
         return runtime
 
     def _reconstruct(self, folder: Path, cwd: str) -> None:
-        for lock in stale_locks(folder):
-            lock.unlink()
         folder.parent.mkdir(parents=True, exist_ok=True)
         t1w, threads = Path(self.inputs.t1w), self.inputs.threads
         inputs = {"parallel": True, "openmp": threads} if threads > 1 else {}
@@ -151,13 +167,11 @@ def _not_to_be_had(folder: Path, state: State) -> str:
     """Why a subject cannot be used, and what to do about it."""
     where = f"FreeSurfer's subject {folder.name} in {folder.parent}"
     if state is State.RUNNING:
-        return (
-            f"{where}: another recon-all is at work on it, or was stopped without a word; wait "
-            "for it, or, if none is at work, delete its scripts/IsRunning.*"
-        )
+        return f"{where}: {'; '.join(running(folder))}"
     if state is State.FOREIGN:
         return f"{where} is no finished one, nor can recon-all go on with it; delete it"
-    return f"{where} is {state}; run recon-all, or set parcellation.run = true"
+    reason = f"{where} is absent" if state is State.ABSENT else why_unfinished(folder)
+    return f"{reason}; run recon-all, or set parcellation.run = true"
 
 
 def what_failed(said: str) -> str:

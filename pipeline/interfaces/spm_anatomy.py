@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -89,6 +90,7 @@ class SegmentHead(SimpleInterface):  # type: ignore[misc]
             if fit.finite:
                 break
             lost.append(pad)
+            shutil.rmtree(folder / f"pad{pad}")
         else:
             raise ToolError(
                 "SPM12 lost the warp of its segmentation (its likelihood is no number), as it "

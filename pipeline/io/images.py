@@ -57,6 +57,19 @@ def read_volume(path: str | Path, dtype: DTypeLike = np.float32) -> Volume:
     return Volume(data.reshape(image.shape[:3]), np.asarray(image.affine, float))
 
 
+def read_upright(path: str | Path) -> Volume:
+    """A 3-D image, float32, its axes turned to run right, anterior and superior as near they can.
+
+    Raises
+    ------
+    DataError
+        If the file cannot be read, or holds more than one volume.
+    """
+    volume = read_volume(path)
+    image = nib.as_closest_canonical(nib.Nifti1Image(volume.data, volume.affine))
+    return Volume(np.asarray(image.dataobj), np.asarray(image.affine, float))
+
+
 def read_labels(path: str | Path) -> Volume:
     """A label image as int32.
 

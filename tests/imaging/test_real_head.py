@@ -19,6 +19,7 @@ HEAD = Path(__file__).resolve().parents[3] / "shared" / "t1" / "head_T1w.nii.gz"
 
 pytestmark = [
     pytest.mark.slow,
+    pytest.mark.long,
     pytest.mark.skipif(not HEAD.is_file(), reason="no ../shared/t1/head_T1w.nii.gz beside this"),
 ]
 

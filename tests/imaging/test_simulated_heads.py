@@ -14,7 +14,7 @@ from pipeline.io.head_template import read_head_template
 from pipeline.simulation.head import Anatomy, make_head
 from pipeline.simulation.template import label_template
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.long]
 
 LEAST_DICE = {
     "hippocampus": ((17, 53), 0.84),

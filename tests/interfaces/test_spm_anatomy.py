@@ -131,6 +131,7 @@ def double(truth, monkeypatch, tmp_path):
 def test_a_lost_warp_is_tried_again_and_the_way_leads_to_the_template(truth, double):
     segmented = SegmentHead(t1w=str(truth["t1w"]), **OPTIONS).run().outputs
     assert double.calls == 2
+    assert [path.name for path in Path().glob("pad*")] == [Path(segmented.priors2t1w).parent.name]
     quality = read_json(segmented.quality)
     assert quality["SegmentationsWithoutWarp"] == 1
     assert quality["SegmentationPadding_voxels"] > 0

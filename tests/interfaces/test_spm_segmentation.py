@@ -41,16 +41,16 @@ def test_the_warp_that_is_lost_is_found_again(head, tmp_path):
     workflow.run()
     folder = tmp_path / workflow.name / "take_segmentation"
     quality = read_json(folder / "anatomy.json")
-    print(quality)
     assert quality["SegmentationsWithoutWarp"] == 1
     assert quality["SegmentationPadding_voxels"] > 0
     assert any("lost the warp" in text for text in quality["Warnings"])
     labels = resample_rigid(
         truth.with_data(truth.data.astype(np.float32)), t1w, np.eye(4), order=0
     )
+    # 0.912 and 0.921 were found; SPM12 looks at a third of the voxels along each axis
     for name, share, least in (
-        ("gm", ~np.isin(labels, (0, *WHITE, *FLUID)), 0.8),
-        ("wm", np.isin(labels, WHITE), 0.8),
+        ("gm", ~np.isin(labels, (0, *WHITE, *FLUID)), 0.88),
+        ("wm", np.isin(labels, WHITE), 0.88),
     ):
         found = read_volume(folder / f"{name}_probseg.nii.gz").data > 0.5
         dice = 2 * (found & share).sum() / (found.sum() + share.sum())

@@ -6,6 +6,7 @@ The command line is that of scripts/recon-all of github.com/freesurfer/freesurfe
 import json
 import os
 import platform
+import shutil
 import subprocess
 from pathlib import Path
 
@@ -141,17 +142,61 @@ def test_a_subject_is_made_once(head, freesurfer, tmp_path):
 
 def test_recon_all_goes_on_where_it_stopped(head, freesurfer, tmp_path):
     subject = begun(tmp_path / "subjects" / "sub-01")
-    process = subprocess.Popen(["true"])
-    process.wait()
-    mark = subject / "scripts" / "IsRunning.lh+rh"
-    mark.write_text(f"HOST {platform.node()}\nPROCESSID {process.pid}\n")
     np.testing.assert_array_equal(parcellated(head, subject), head["labels"])
     (words,) = freesurfer.calls
     # without -i, and without the step (-<no>motioncor of its help) whose results are there
     assert words == [
         "recon-all", "-all", "-subjid", "sub-01", "-sd", str(subject.parent), "-nomotioncor",
     ]  # fmt: skip
-    assert not mark.exists()
+
+
+def finished(subject, labels):
+    conformed(labels, subject / "mri" / "aparc+aseg.mgz")
+    (subject / "scripts").mkdir(exist_ok=True)
+    (subject / "scripts" / "recon-all.done").write_text("SUBJECT sub-01\n")
+    return subject
+
+
+def found_at(head):
+    """When the node last wrote what it found, by its own file."""
+    folder = Path(head["t1w"]).parent / "work" / "parcellation_wf" / "reconstruct"
+    return (folder / "result_reconstruct.pklz").stat().st_mtime_ns
+
+
+@pytest.mark.parametrize("made_here", [True, False])
+def test_a_node_that_found_a_subject_is_not_emptied_again(head, tmp_path, made_here):
+    """What it left may be in the hands of another job's next node."""
+    subject = tmp_path / "subjects" / "sub-01"
+    if not made_here:
+        finished(subject, head["labels"])
+    parcellated(head, subject)
+    before = found_at(head)
+    parcellated(head, subject)
+    assert found_at(head) == before
+
+
+def test_what_changed_in_a_subject_is_noticed(head, freesurfer, tmp_path):
+    subject = finished(tmp_path / "subjects" / "sub-01", head["labels"])
+    parcellated(head, subject, run=False)
+    other = np.where(head["labels"] == 1035, 1030, head["labels"])
+    finished(subject, other)
+    np.testing.assert_array_equal(parcellated(head, subject, run=False), other)
+    parts = np.where(other == 16, 174, 0)
+    conformed(parts, subject / "mri" / "brainstemSsLabels.v13.FSvoxelSpace.mgz")
+    expected = np.where(other == 16, 174, other)
+    np.testing.assert_array_equal(parcellated(head, subject, run=False), expected)
+    shutil.rmtree(subject)
+    np.testing.assert_array_equal(parcellated(head, subject), head["labels"])
+    assert len(freesurfer.calls) == 1
+
+
+def test_what_was_found_counts_no_more_where_a_later_run_failed(head, freesurfer, tmp_path):
+    subject = finished(begun(tmp_path / "subjects" / "sub-01"), head["labels"])
+    parcellated(head, subject)
+    assert freesurfer.calls == []
+    (subject / "scripts" / "recon-all.error").write_text("CMD mri_em_register\n")
+    parcellated(head, subject)
+    assert len(freesurfer.calls) == 1
 
 
 def reconstructed(head, subject, **options):
@@ -161,9 +206,13 @@ def reconstructed(head, subject, **options):
 def test_two_never_work_on_one_subject(head, freesurfer, tmp_path):
     subject = begun(tmp_path / "subjects" / "sub-01")
     mark = subject / "scripts" / "IsRunning.lh+rh"
-    mark.write_text("HOST elsewhere\nPROCESSID 1\n")
-    with pytest.raises(ToolError, match=r"sub-01 in .*: another recon-all is at work.*IsRunning"):
+    process = subprocess.Popen(["true"])
+    process.wait()
+    # a process that is gone here may be alive in another container of this name
+    mark.write_text(f"HOST {platform.node()}\nPROCESSID {process.pid}\n")
+    with pytest.raises(ToolError, match=r"sub-01 in .*: recon-all is at work") as told:
         reconstructed(head, subject)
+    assert f"if no recon-all is at work on it, delete this file: {mark}" in str(told.value)
     assert mark.exists()
     assert freesurfer.calls == []
 
@@ -248,19 +297,28 @@ def test_the_command_line_refuses_what_freesurfer_would(tmp_path, monkeypatch, c
     words = ["check", str(bids), str(out), "--set", "parcellation.backend=freesurfer"]
 
     assert main(words) == 2
-    assert "has to run recon-all for sub-01, which is not on the PATH" in capsys.readouterr().err
+    told = capsys.readouterr().err
+    assert "FreeSurfer: not on the PATH: recon-all" in told
+    assert "name their folder in parcellation.subjects_dir" in told
     programs = tmp_path / "programs"
     programs.mkdir()
     FreeSurferDouble(programs)
     monkeypatch.setenv("PATH", str(programs), prepend=os.pathsep)
+    monkeypatch.setenv("FREESURFER_HOME", str(programs))
     assert main(words) == 2
     assert "FreeSurfer needs its licence file" in capsys.readouterr().err
-    (tmp_path / "license.txt").touch()
+    (tmp_path / "license.txt").write_text("me@here\n")
     monkeypatch.setenv("FS_LICENSE", str(tmp_path / "license.txt"))
     assert main(words) == 0
     assert "Recon-all will make it, which takes hours" in capsys.readouterr().out
     monkeypatch.delenv("FS_LICENSE")
     assert main([*words, "--set", "parcellation.run=false"]) == 2
     told = capsys.readouterr()
-    assert "FreeSurfer has no subject sub-01. Run recon-all" in told.out + told.err
+    place = out / "sourcedata" / "freesurfer"
+    assert (
+        f"FreeSurfer has no subject sub-01: there is no folder {place}. Run recon-all"
+        in told.out + told.err
+    )
+    assert main([*words, "--set", f"parcellation.subjects_dir={tmp_path / 'typo'}"]) == 2
+    assert f"there is no folder {tmp_path / 'typo'}" in capsys.readouterr().err
     assert not out.exists()

@@ -102,5 +102,5 @@ def test_a_table_without_a_backend_means_the_anatomys_way(tmp_path):
     assert load_settings(tmp_path / "study.toml", ()).normalisation == AnatomyNormalisation()
     by_fsl = load_settings(None, [*BY_FSL, "normalisation.warp_resolution_mm=8"]).normalisation
     assert by_fsl == FslNormalisation(warp_resolution_mm=8)
-    with pytest.raises(ConfigError, match=r"normalisation\.warp_resolution_mm: no such setting"):
+    with pytest.raises(ConfigError, match=r"normalisation\.warp_resolution_mm: no option of this"):
         load_settings(None, ["normalisation.warp_resolution_mm=8"])
