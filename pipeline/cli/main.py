@@ -24,6 +24,7 @@ _COMMANDS = {
     "simulate": ("pipeline.cli.simulate", "run"),
     "demo": ("pipeline.cli.demo", "run"),
     "fit": ("pipeline.cli.fit", "run"),
+    "stats": ("pipeline.cli.stats", "run"),
 }
 _THREAD_VARIABLES = (
     "OMP_NUM_THREADS",

@@ -28,6 +28,7 @@ def build_parser() -> argparse.ArgumentParser:
     _add_simulate(commands)
     _add_demo(commands)
     _add_fit(commands)
+    _add_stats(commands)
     _add_config(commands)
     return parser
 
@@ -162,6 +163,26 @@ def _add_fit_of_folder(group: argparse._ArgumentGroup) -> None:
         type=Path,
         metavar="BIDS",
         help="raw data, whose PET sidecars say what those of the curves do not",
+    )
+
+
+def _add_stats(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    parser = commands.add_parser("stats", help="the tests of a declared plan, on a long table")
+    parser.add_argument(
+        "table",
+        metavar="TABLE.tsv",
+        type=Path,
+        help="one row per subject, session and region",
+    )
+    parser.add_argument(
+        "--plan", required=True, metavar="PLAN.toml", type=Path, help="what is tested, declared"
+    )
+    parser.add_argument("--output-dir", type=Path, help="default: TABLE_stats beside the table")
+    parser.add_argument(
+        "--unblind", action="store_true", help="read the groups; without it, only describe"
+    )
+    parser.add_argument(
+        "--overwrite", action="store_true", help="replace results of another plan or table"
     )
 
 

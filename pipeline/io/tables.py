@@ -13,8 +13,15 @@ import pandas as pd
 from pipeline.core.errors import DataError
 
 
-def read_table(path: str | Path) -> pd.DataFrame:
+def read_table(path: str | Path, *, as_text: bool = False) -> pd.DataFrame:
     """A TSV as a data frame; ``n/a`` and empty cells are NaN.
+
+    Parameters
+    ----------
+    path : str or path
+        The table.
+    as_text : bool
+        Leave every cell as it is written, and keep empty lines, so that row i is line i + 2.
 
     Raises
     ------
@@ -22,13 +29,25 @@ def read_table(path: str | Path) -> pd.DataFrame:
         If the file is missing or is not a table.
     """
     try:
-        return pd.read_csv(path, sep="\t", na_values=["n/a", ""], keep_default_na=False)
+        table = pd.read_csv(
+            path,
+            sep="\t",
+            na_values=["n/a", ""],
+            keep_default_na=False,
+            dtype=str if as_text else None,
+            skip_blank_lines=not as_text,
+        )
     except FileNotFoundError as error:
         raise DataError(f"{path}: no such file") from error
     except IsADirectoryError as error:
         raise DataError(f"{path}: is a folder; a table is needed") from error
     except (OSError, UnicodeDecodeError, pd.errors.ParserError, pd.errors.EmptyDataError) as error:
-        raise DataError(f"{path}: not a readable table ({error})") from error
+        told = " ".join(str(error).split())
+        raise DataError(f"{path}: not a readable table ({told})") from error
+    if as_text and not isinstance(table.index, pd.RangeIndex):
+        # pandas would take the first column for an index, and shift the others
+        raise DataError(f"{path}: line 2: more cells than line 1 has columns")
+    return table
 
 
 def write_table(path: str | Path, table: pd.DataFrame) -> Path:
