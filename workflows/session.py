@@ -13,7 +13,6 @@ from pipeline.bids.findings import Finding
 from pipeline.bids.preflight import given_transform
 from pipeline.bids.scan import ScanInputs
 from pipeline.config.coregistration import CoregistrationOptions
-from pipeline.config.normalisation import AnatomyNormalisation, NormalisationOptions
 from pipeline.config.schema import Settings
 from pipeline.interfaces.outputs import SaveDerivatives
 from pipeline.interfaces.reports import SessionPage
@@ -164,7 +163,7 @@ def methods(settings: Settings, versions: Mapping[str, str] = _NO_TOOLS) -> list
     """What the backends that run did, a sentence or two each, and by which versions of what."""
     said = [
         anatomy.MODULES[settings.anatomy.backend].methods(settings.anatomy),
-        *_way_to_mni(settings.normalisation),
+        normalisation.MODULES[settings.normalisation.backend].METHODS,
         parcellation.MODULES[settings.parcellation.backend].METHODS,
         motion.MODULES[settings.motion.backend].METHODS,
         coregistration.MODULES[settings.coregistration.backend].METHODS,
@@ -174,13 +173,6 @@ def methods(settings: Settings, versions: Mapping[str, str] = _NO_TOOLS) -> list
     ]
     packages = {name: _version(name) for name in _PACKAGES if any(name in text for text in said)}
     return [*said, *_named("Programs", versions), *_named("Packages", packages)]
-
-
-def _way_to_mni(options: NormalisationOptions) -> list[str]:
-    """Nothing where the anatomy's own way is taken, of which the anatomy tells."""
-    if isinstance(options, AnatomyNormalisation):
-        return []
-    return [normalisation.MODULES[options.backend].METHODS]
 
 
 def _named(kind: str, versions: Mapping[str, str]) -> list[str]:
