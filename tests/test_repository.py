@@ -66,10 +66,7 @@ def test_every_backend_is_held_apart_from_the_others():
     (independent,) = (c["modules"] for c in contracts if c["type"] == "independence")
     steps = [path.parent for path in (ROOT / "workflows").glob("*/contract.py")]
     backends = {
-        path.stem
-        for step in steps
-        for path in step.glob("*.py")
-        if path.stem not in ("__init__", "contract")
+        path.stem for step in steps for path in step.glob("[!_]*.py") if path.stem != "contract"
     }
     assert {f"workflows.*.{backend}" for backend in backends} == set(independent)
 

@@ -9,9 +9,7 @@ from nipype.pipeline import engine as pe
 from pipeline.config.motion import FreeSurferMotion
 from pipeline.config.schema import Resources
 from pipeline.interfaces.freesurfer import RobustTemplate
-from pipeline.interfaces.tool_motion import HandFrames, TakeMotion
-from workflows._graph import io_node, port_names, same
-from workflows.motion.contract import MotionInputs, MotionOutputs
+from workflows.motion._by_program import init_tool_motion_wf
 
 REQUIRES: tuple[str, ...] = ("freesurfer",)
 METHODS = (
@@ -26,15 +24,11 @@ def init_freesurfer_motion_wf(
     options: FreeSurferMotion, resources: Resources, *, name: str = "motion_wf"
 ) -> Any:
     """Rigid alignment of every frame by mri_robust_template; see `MotionInputs`."""
-    workflow = pe.Workflow(name=name)
-    inputnode = io_node(MotionInputs, "inputnode")
-    outputnode = io_node(MotionOutputs, "outputnode")
     mem_gb = min(3.0, resources.mem_gb)
-    hand = pe.Node(
-        HandFrames(first_frame_s=options.first_frame_s, smoothing_fwhm_mm=options.fwhm_mm),
-        name="hand_frames",
-        mem_gb=mem_gb,
+    workflow = init_tool_motion_wf(
+        options, "lta", mem_gb, name=name, smoothing_fwhm_mm=options.fwhm_mm
     )
+    hand, take = workflow.get_node("hand_frames"), workflow.get_node("take_motion")
     # every frame and its pyramids at once
     align = pe.Node(
         RobustTemplate(
@@ -48,24 +42,10 @@ def init_freesurfer_motion_wf(
         name="align",
         mem_gb=min(6.0, resources.mem_gb),
     )
-    take = pe.Node(
-        TakeMotion(
-            form="lta",
-            first_frame_s=options.first_frame_s,
-            rule=options.rule,
-            within_frame_mm=options.within_frame_mm,
-        ),
-        name="take_motion",
-        mem_gb=mem_gb,
-    )
     workflow.connect(
         [
-            (inputnode, hand, same(*port_names(MotionInputs))),
             (hand, align, [("frames", "in_files"), ("middle", "initial_timepoint")]),
-            (inputnode, take, same(*port_names(MotionInputs))),
-            (hand, take, [("frames", "handed")]),
             (align, take, [("transform_outputs", "moved")]),
-            (take, outputnode, same(*port_names(MotionOutputs))),
         ]
     )
     return workflow
