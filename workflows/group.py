@@ -1,88 +1,104 @@
-"""The cohort: from the tables of its sessions to tests, a figure and a page."""
+"""The cohort: from the tables of its sessions to planned tests, tables, figures and a page."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import Any
 
+from nipype.interfaces.utility import Merge
 from nipype.pipeline import engine as pe
 
-from pipeline.bids.group_table import GROUP_NAMES, find_group_sources, group_place
-from pipeline.config.schema import Group
-from pipeline.interfaces.group import CompareSessions, DrawGroup, GatherGroup, GroupPage
-from pipeline.interfaces.outputs import SaveDerivatives
-from pipeline.statistics import interaction, paired
-from pipeline.statistics.design import GroupDesign
+from pipeline.bids.group_table import GroupSources, group_place
+from pipeline.config.group import Group
+from pipeline.interfaces.group import (
+    DrawGroup,
+    GatherGroup,
+    GroupPage,
+    PublishGroup,
+    TabulateGroup,
+    TestGroup,
+)
+from pipeline.statistics.design import GroupDesign, ScansChosen
 
-_TABLES = ("regions", "wide", "pairs", "exclusions", "uptake")
-_TESTS = ("paired", "interaction", "uptake_paired", "uptake_interaction")
 
-
-def group_design(options: Group) -> GroupDesign:
+def group_design(options: Group, *, unblind: bool) -> GroupDesign:
     """The settings of the group level as the value that nodes take; no column is one group."""
     return GroupDesign(
-        group_column=options.group_column or None, sessions=options.sessions, pvc=options.pvc
+        group_column=options.group_column or None,
+        sessions=options.sessions,
+        scans=ScansChosen(
+            tracer=options.tracer,
+            task=options.task,
+            reconstruction=options.reconstruction,
+            model=options.model,
+            pvc=options.pvc,
+        ),
+        plan=None if options.plan is None else options.plan.value,
+        unblind=unblind,
     )
 
 
-def group_targets(pvc: str = "") -> dict[str, str | list[str]]:
-    """Where every result of the group level goes, below the output folder."""
-    folder = group_place(pvc)
-    places: dict[str, str | list[str]] = {
-        key: f"{folder}/{GROUP_NAMES[key]}.tsv" for key in (*_TABLES, *_TESTS)
-    }
-    for name, keys in (("table_sidecars", _TABLES), ("test_sidecars", _TESTS)):
-        places[name] = [f"{folder}/{GROUP_NAMES[key]}.json" for key in keys]
-    for kind in ("svg", "png"):
-        places[kind] = f"{folder}/{GROUP_NAMES['figure']}.{kind}"
-    return places | {"page": f"{folder}.html"}
-
-
 def init_group_wf(
-    out_dir: str | Path, bids_dir: str | Path, design: GroupDesign, *, name: str = "group_wf"
+    out_dir: str | Path, sources: GroupSources, design: GroupDesign, *, name: str = "group_wf"
 ) -> Any:
-    """Table, tests, figure and page of all sessions whose kinetic parameters are in `out_dir`.
+    """Tables, tests, figures and page of a cohort.
 
-    The files found are inputs of the first node, so a session that is new or changed is seen.
+    Parameters
+    ----------
+    out_dir : str or path
+        Root of the derivatives.
+    sources : GroupSources
+        Files of the cohort. They are inputs of the first node, so one that is new or changed is
+        seen.
+    design : GroupDesign
+        What is compared.
     """
-    sources = find_group_sources(Path(out_dir).absolute(), Path(bids_dir).absolute(), design.pvc)
-    methods = [paired.METHODS, interaction.METHODS] if design.sessions else []
-    targets = group_targets(design.pvc)
-
+    place = group_place(design.scans, design.outcome)
     gather = pe.Node(GatherGroup(design=design), name="gather", mem_gb=0.3)
-    gather.inputs.kinpar_files = [str(path) for path in sources.kinpar_files]
-    gather.inputs.sessions_files = [str(path) for path in sources.sessions_files]
-    gather.inputs.uptake_files = [str(path) for path in sources.uptake_files]
-    if sources.participants_file is not None:
-        gather.inputs.participants_file = str(sources.participants_file)
-    compare = pe.Node(CompareSessions(design=design), name="compare", mem_gb=0.3)
-    draw = pe.Node(DrawGroup(design=design), name="draw", mem_gb=0.5)
-    page = pe.Node(GroupPage(design=design, methods=methods), name="page", mem_gb=0.5)
+    for key, paths in _inputs(sources).items():
+        setattr(gather.inputs, key, [str(path) for path in paths])
+    if sources.clinical.participants is not None:
+        gather.inputs.participants_file = str(sources.clinical.participants)
+    test = pe.Node(TestGroup(unblind=design.unblind, place=place), name="test", mem_gb=0.3)
+    tabulate = pe.Node(TabulateGroup(), name="tabulate", mem_gb=0.3)
+    draw = pe.Node(DrawGroup(), name="draw", mem_gb=0.5)
+    page = pe.Node(GroupPage(unblind=design.unblind, place=place), name="page", mem_gb=0.5)
+    files = pe.Node(Merge(4), name="files", mem_gb=0.1)
     ds_group = pe.Node(
-        SaveDerivatives(
-            infields=list(targets),
-            out_dir=str(Path(out_dir).absolute()),
-            targets=targets,
-            metadata={},
+        PublishGroup(
+            out_dir=str(Path(out_dir).absolute()), place=place, keep_others=design.blinded
         ),
         name="ds_group",
         mem_gb=0.1,
     )
-
-    shown = [(key, key) for key in ("regions", "pairs", "exclusions")]
-    tested = [(key, key) for key in _TESTS]
+    shown = [("values", "values"), ("results", "results")]
     workflow = pe.Workflow(name=name)
     workflow.connect(
         [
-            (gather, compare, [("pairs", "pairs"), ("uptake", "uptake")]),
-            (gather, draw, shown),
-            (gather, page, shown),
-            (gather, ds_group, [*((k, k) for k in _TABLES), ("sidecars", "table_sidecars")]),
-            (compare, draw, tested[:2]),
-            (compare, page, tested),
-            (compare, ds_group, [*tested, ("sidecars", "test_sidecars")]),
-            (draw, ds_group, [("svg", "svg"), ("png", "png")]),
+            (gather, test, [("study", "study"), ("plan", "plan")]),
+            *((gather, node, [("plan", "plan")]) for node in (tabulate, draw, page)),
+            *((test, node, shown) for node in (tabulate, draw, page)),
+            (gather, page, [("runs", "runs")]),
+            (test, page, [("exclusions", "exclusions"), ("methods", "methods")]),
+            (draw, page, [("figures", "figures"), ("captions", "captions")]),
+            *((node, files, [("files", f"in{i}")]) for i, node in enumerate(
+                (gather, test, tabulate, draw), start=1)),
+            (files, ds_group, [("out", "files")]),
             (page, ds_group, [("page", "page")]),
         ]
     )
     return workflow
+
+
+def _inputs(sources: GroupSources) -> dict[str, tuple[Path, ...]]:
+    """Lists of files by the input that takes them; empty ones are left out."""
+    lists = {
+        "kinpar_files": sources.kinpar_files,
+        "morph_files": sources.morph_files,
+        "uptake_files": sources.uptake_files,
+        "uptake_sidecars": sources.uptake_sidecars,
+        "confounds_files": sources.confounds_files,
+        "sessions_files": sources.clinical.sessions,
+        "phenotype_files": sources.clinical.phenotype,
+    }
+    return {key: paths for key, paths in lists.items() if paths}

@@ -24,8 +24,10 @@ from pipeline.statistics.plan import (
     Responder,
     StudyLayout,
 )
+from pipeline.statistics.study_plan import StudyPlan
 
 _LEFT_OUT = "left out of tests that need it"
+VALUE_COLUMNS = ("variable", "participant_id", "group", "session_id", "region", "value")
 _COLUMNS = ("participant_id", "session_id", "region", "column", "value", "reason", "action")
 
 
@@ -135,6 +137,40 @@ def read_study(
     )
     study = _joined(_with_flags(study, rows, columns[0]), rows)
     return _with_groups(study, rows) if unblind and layout.groups else study
+
+
+def planned_study(path: Path, plan: StudyPlan, *, unblind: bool) -> Study:
+    """Numbers of a plan, with its scores, and all that is odd listed; see `read_study`."""
+    study = read_study(path, plan.layout, plan.columns, plan.words, unblind=unblind)
+    return with_outliers_listed(with_derived(study, plan.derived), plan.described)
+
+
+def study_values(study: Study, names: tuple[str, ...]) -> pd.DataFrame:
+    """Variables as one tidy table, a row per value.
+
+    Returns
+    -------
+    data frame
+        `variable`, `participant_id`, `group`, `session_id`, `region`, `value`; a label is missing
+        where the variable does not vary by it, and the group while it is not known.
+    """
+    labels = [study.groups[i] if i >= 0 else None for i in study.group]
+    rows = []
+    for name in names:
+        values = study.variables[name]
+        _, of_sessions, of_regions = values.shape
+        for s, t, r in np.ndindex(values.shape):
+            rows.append(
+                (
+                    name,
+                    study.subjects[s],
+                    labels[s],
+                    study.sessions[t] if of_sessions == len(study.sessions) else None,
+                    (study.regions[r] or None) if of_regions == len(study.regions) else None,
+                    values[s, t, r],
+                )
+            )
+    return pd.DataFrame(rows, columns=list(VALUE_COLUMNS))
 
 
 def with_derived(study: Study, derived: tuple[Derived, ...]) -> Study:
@@ -347,14 +383,19 @@ def _missing(rows: _Rows, column: str, values: FloatArray, outcome: bool) -> lis
     has_row[tuple(rows.at.T)] = True
     told = []
     for s, t, r in zip(*np.nonzero(np.isnan(values)), strict=True):
-        no_session = values.shape[1] == has_row.shape[1] and not has_row[s, t].any()
-        if no_session and (r > 0 or not outcome):
-            continue
-        reason = "no row of this session" if no_session else "no value"
-        if not no_session and values.shape == has_row.shape and not has_row[s, t, r]:
-            reason = "no row of this region"
-        line = _listed(rows, (s, t, r), column, values=values, reason=reason, action=_LEFT_OUT)
-        told.append({**line, "region": None, "column": None} if no_session else line)
+        line = _listed(rows, (s, t, r), column, values=values, reason="no value", action=_LEFT_OUT)
+        if values.shape[1] == has_row.shape[1] and not has_row[s, t].any():
+            if outcome and r == 0:
+                told.append(
+                    {**line, "region": None, "column": None, "reason": "no row of this session"}
+                )
+        elif values.shape[2] > 1 and np.isnan(values[s, t]).all():
+            if r == 0:
+                told.append({**line, "region": None, "reason": "no value in any region"})
+        elif values.shape == has_row.shape and not has_row[s, t, r]:
+            told.append({**line, "reason": "no row of this region"})
+        else:
+            told.append(line)
     return told
 
 

@@ -24,7 +24,6 @@ from pipeline.bids.freesurfer_subjects import (
     require_subjects,
     to_reconstruct,
 )
-from pipeline.bids.group_table import group_place
 from pipeline.bids.preflight import (
     Plan,
     missing_group_column,
@@ -80,7 +79,12 @@ def run(args: argparse.Namespace) -> int:
     if args.work_dir is not None:
         _check_folders(args.bids_dir, args.work_dir)
     if args.level == "group":
-        return _run_group(args, settings)
+        from pipeline.cli import group
+        from workflows.cohort import work_root
+
+        return group.run(args, settings, work_root(_folders(args).work_dir))
+    if args.unblind:
+        raise ConfigError("--unblind is for the group level; participant never reads groups")
     return _run_participants(args, settings)
 
 
@@ -160,23 +164,6 @@ def _run_participants(args: argparse.Namespace, settings: Settings) -> int:
         workflow, Limits(resources.n_procs, resources.mem_gb, args.stop_on_first_crash)
     )
     return _report_outcome(plan, failures, _folders(args))
-
-
-def _run_group(args: argparse.Namespace, settings: Settings) -> int:
-    from pipeline.execution.run import Limits, run_graph
-    from workflows.cohort import work_root
-    from workflows.group import group_design, init_group_wf
-
-    workflow = init_group_wf(args.out_dir, args.bids_dir, group_design(settings.group))
-    workflow.base_dir = str(work_root(_folders(args).work_dir))
-    failures = run_graph(workflow, Limits(settings.resources.n_procs, settings.resources.mem_gb))
-    for failure in failures:
-        print(f"petbind: group: {failure.reason}", file=sys.stderr)
-    if failures:
-        return WRONG_USE
-    page = f"{group_place(settings.group.pvc)}.html"
-    print(f"group page: {args.out_dir / page}")
-    return DONE
 
 
 def _report_outcome(plan: Plan, failures: list, folders: Folders) -> int:  # type: ignore[type-arg]

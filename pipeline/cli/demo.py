@@ -48,7 +48,7 @@ def run(args: argparse.Namespace) -> int:
     code = main([*folders, "participant", "--n-procs", str(args.n_procs)])
     if code:
         return code
-    code = main([*folders, "group"])
+    code = main([*folders, "group", "--unblind"])
     if code:
         return code
     settings = load_settings()

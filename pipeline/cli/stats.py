@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import argparse
-import hashlib
-import json
 import sys
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -22,15 +19,22 @@ from pipeline.bids.planned_tests import (
     descriptive_table,
     result_table,
 )
-from pipeline.bids.study_table import Study, read_study, with_derived, with_outliers_listed
+from pipeline.bids.study_table import Study, planned_study
+from pipeline.cli.freezing import (
+    HASHES,
+    LOG,
+    PLAN,
+    frozen,
+    hash_lines,
+    log_unblinding,
+    read_hashes,
+    sha256,
+)
 from pipeline.config.plan import Plan, load_plan
 from pipeline.core.errors import ConfigError, DataError
 from pipeline.io.tables import write_json, write_table
 
 DONE = 0
-
-_HASHES, _PLAN, _LOG = "sha256sums.txt", "plan.json", "unblinding.log"
-
 
 def run(args: argparse.Namespace) -> int:
     """Test what the plan declares, or describe it where the study is blinded."""
@@ -41,17 +45,17 @@ def run(args: argparse.Namespace) -> int:
     study = _study(args.table, args.plan, plan, unblind=not blinded)
     results = None if blinded else _results(args.table, study, plan)
     folder = args.output_dir or args.table.parent / f"{args.table.stem}_stats"
-    frozen = json.dumps(plan.model_dump(mode="json"), indent=2, ensure_ascii=False) + "\n"
+    declared = frozen(plan.model_dump(mode="json"))
     hashes = {
-        _PLAN: hashlib.sha256(frozen.encode()).hexdigest(),
-        args.table.name: hashlib.sha256(args.table.read_bytes()).hexdigest(),
+        PLAN: sha256(declared.encode()),
+        args.table.name: sha256(args.table.read_bytes()),
     }
     _require_unchanged(folder, hashes, args.overwrite)
     make_folder(folder)
-    (folder / _PLAN).write_text(frozen, encoding="utf-8")
-    (folder / _HASHES).write_text(_sums(hashes), encoding="utf-8")
+    (folder / PLAN).write_text(declared, encoding="utf-8")
+    (folder / HASHES).write_text(hash_lines(hashes), encoding="utf-8")
     if plan.needs_groups and args.unblind:
-        _log_unblinding(folder / _LOG, hashes)
+        log_unblinding(folder / LOG, hashes)
     elif args.unblind:
         print("petbind: the plan looks at no groups; none was read", file=sys.stderr)
     about = _about(args.table, hashes, blinded)
@@ -77,8 +81,7 @@ def _study(table: Path, plan_file: Path, plan: Plan, *, unblind: bool) -> Study:
         raise ConfigError(
             f"{plan_file}: derived {min(clash)}: {table} has a column of that name; choose another"
         )
-    study = read_study(table, plan.layout, plan.numeric_columns, plan.words, unblind=unblind)
-    return with_outliers_listed(with_derived(study, plan.derived), plan.described)
+    return planned_study(table, plan.value, unblind=unblind)
 
 
 def _header(table: Path) -> list[str]:
@@ -100,39 +103,23 @@ def _results(table: Path, study: Study, plan: Plan) -> pd.DataFrame:
 
 def _require_unchanged(folder: Path, hashes: dict[str, str], overwrite: bool) -> None:
     """A plan that was frozen, and its table, are what they were."""
-    sums = folder / _HASHES
-    if not sums.is_file():
-        return
-    lines = sums.read_text("utf-8").splitlines()
-    before = {name: digest for digest, _, name in (line.partition("  ") for line in lines)}
+    before = read_hashes(folder / HASHES)
     changed = [name for name, digest in hashes.items() if before.get(name) != digest]
-    if not changed:
+    if not before or not changed:
         return
     if not overwrite:
         raise ConfigError(
-            f"{folder}: was made of another {changed[0]} (SHA-256 in {_HASHES}); give "
+            f"{folder}: was made of another {changed[0]} (SHA-256 in {HASHES}); give "
             "--overwrite to replace it, or another --output-dir"
         )
     for name in ("results.tsv", "results.json"):
         (folder / name).unlink(missing_ok=True)  # of the earlier plan or table
 
 
-def _sums(hashes: dict[str, str]) -> str:
-    return "".join(f"{digest}  {name}\n" for name, digest in hashes.items())
-
-
-def _log_unblinding(log: Path, hashes: dict[str, str]) -> None:
-    """Add when groups were read, and by which plan, to the log."""
-    when = datetime.now(UTC).isoformat(timespec="seconds")
-    told = " ".join(f"{name} sha256:{digest}" for name, digest in hashes.items())
-    with log.open("a", encoding="utf-8") as file:
-        file.write(f"{when} unblinded by petbind {__version__}: {told}\n")
-
-
 def _about(table: Path, hashes: dict[str, str], blinded: bool) -> dict[str, Any]:
     return {
         "Blinded": blinded,
-        "PlanSHA256": hashes[_PLAN],
+        "PlanSHA256": hashes[PLAN],
         "Sources": [table.name],
         "SourceSHA256": hashes[table.name],
         "SoftwareName": "petbind",

@@ -40,18 +40,15 @@ def load_settings(config: str | None = None, overrides: Iterable[str] = ()) -> S
 
     Notes
     -----
-    Relative paths in a file count from the folder of that file.
+    Relative paths in a file count from the folder of that file. A file that starts with
+    ``extends = "NAME"`` holds what differs from another.
     """
     content: dict[str, Any] = {}
     source = "settings"
     if config is not None:
         path = find_study(config)
         source = path.name
-        try:
-            content = tomllib.loads(path.read_text(encoding="utf-8"))
-        except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-            raise ConfigError(f"{path}: not a readable TOML file ({error})") from error
-        _count_from(path.parent, content)
+        content = _read_study(path)
     for override in overrides:
         _start_from_defaults(content, override)
         _merge_override(content, override)
@@ -118,6 +115,37 @@ def find_study(config: str) -> Path:
     raise ConfigError(
         f"{config}: neither a file nor a study that comes with petbind ({', '.join(known)})"
     )
+
+
+def _read_study(path: Path, extended_by: tuple[Path, ...] = ()) -> dict[str, Any]:
+    """Content of a file, on that of the file it extends."""
+    try:
+        content = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise ConfigError(f"{path}: not a readable TOML file ({error})") from error
+    _count_from(path.parent, content)
+    base = content.pop("extends", None)
+    if base is None:
+        return content
+    if not isinstance(base, str):
+        raise ConfigError(f"{path}: extends: the name of a study or file is expected, not {base!r}")
+    beside = path.parent / base
+    place = beside if beside.is_file() else find_study(base)
+    if place.resolve() in {other.resolve() for other in (path, *extended_by)}:
+        raise ConfigError(f"{path}: extends: {place} is extended by this file itself")
+    return _merged(_read_study(place, (path, *extended_by)), content)
+
+
+def _merged(base: dict[str, Any], content: dict[str, Any]) -> dict[str, Any]:
+    """Tables key by key; one that names another backend takes nothing from the base."""
+    merged = dict(base)
+    for key, value in content.items():
+        below = base.get(key)
+        several = isinstance(value, dict) and isinstance(below, dict)
+        if several and value.get("backend", below.get("backend")) == below.get("backend"):
+            value = _merged(below, value)
+        merged[key] = value
+    return merged
 
 
 def _count_from(folder: Path, content: dict[str, Any]) -> None:

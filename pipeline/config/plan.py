@@ -27,6 +27,7 @@ from pipeline.statistics.plan import (
     needs_groups,
     variables_of,
 )
+from pipeline.statistics.study_plan import OF_SCAN, StudyPlan
 
 _SESSIONS_OF_KIND = {"paired_t": 2, "permutation": 2}
 _GROUPS_OF_KIND = {"two_sample_t": 2, "fisher": 2, "permutation": 2}
@@ -63,8 +64,27 @@ class Plan(Section):
     exploratory ones."""
     derived: tuple[Annotated[Derived, Field(discriminator="kind")], ...] = ()
     """Scores made of columns, or of scores before them."""
+    labels: dict[str, str] = {}
+    """Columns and scores with the text that figures and tables show, unit included."""
     tests: tuple[Annotated[PlannedTest, Field(discriminator="kind")], ...] = Field(min_length=1)
     """The tests, in the order of the results."""
+
+    @property
+    def value(self) -> StudyPlan:
+        """The plan as code below the settings takes it."""
+        return StudyPlan(
+            outcome=self.outcome,
+            layout=self.layout,
+            columns=self.numeric_columns,
+            words=self.words,
+            derived=self.derived,
+            tests=self.tests,
+            covariates=self.covariates,
+            described=self.described,
+            multiplicity=self.multiplicity,
+            alpha=self.alpha,
+            labels=tuple(self.labels.items()),
+        )
 
     @property
     def layout(self) -> StudyLayout:
@@ -75,10 +95,16 @@ class Plan(Section):
             regions=self.regions,
             joined=self.joined,
             groups=self.groups if self.needs_groups else (),
-            session_columns=self.session_columns,
+            session_columns=(*self.session_columns, *self._of_scan),
             subject_columns=self.subject_columns,
             leave_out_flagged=self.flagged == "leave_out",
         )
+
+    @property
+    def _of_scan(self) -> tuple[str, ...]:
+        """Columns that are known of every scan, and need not be declared."""
+        declared = {*self.session_columns, *self.subject_columns}
+        return tuple(n for n in self.columns_read if n in OF_SCAN and n not in declared)
 
     @property
     def needs_groups(self) -> bool:
