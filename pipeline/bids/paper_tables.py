@@ -22,6 +22,7 @@ ALL_SUBJECTS = "all"
 """Group of all subjects together, those of no group too."""
 
 _COMPARISONS = ("two_sample_t", "fisher")
+_VERSUS = " v "
 _OTHER_EFFECTS = ("group", "time")
 _READ = (
     "kind", "family", "variable", "with_variable", "region", "sessions", "groups", "n",
@@ -175,14 +176,15 @@ class _Study:
                 _COMPARISONS, variable=name, region=None, sessions=session, groups=" ".join(pair)
             )
             if row:
-                found[ALL_SUBJECTS if len(self.groups) == 2 else " ".join(pair)] = row
+                label = ALL_SUBJECTS if len(self.groups) == 2 else _VERSUS.join(pair)
+                found[label] = row | {"groups": _VERSUS.join(pair)}
         return found
 
     def members(self, label: str) -> list[str]:
-        """Subjects of a set, or of two groups whose names are joined by a space."""
+        """Subjects of a set, or of two groups that are compared."""
         if label in self.sets:
             return self.sets[label]
-        pair = next(p for p in permutations(self.groups, 2) if " ".join(p) == label)
+        pair = next(p for p in permutations(self.groups, 2) if _VERSUS.join(p) == label)
         return [subject for group in pair for subject in self.sets[group]]
 
 
@@ -426,7 +428,7 @@ def _columns(texts: Mapping[str, str]) -> dict[str, dict[str, str]]:
 
 _VARIABLE = {"variable": "Column or derived score"}
 _REGION = {"region": "Region; n/a where the variable has none"}
-_GROUP = {"group": "Group of the plan, two of them, or all for all subjects together"}
+_GROUP = {"group": "Group of the plan; two that are compared; all for all subjects together"}
 _COUNTS = {"n": "Subjects with a value", "n_missing": "Subjects without one"}
 _MEANS = {"mean": "Mean, unit of the variable", "sd": "Standard deviation (n - 1), same unit"}
 _P = {

@@ -53,18 +53,12 @@ _CI_NOTE = "CI: confidence interval."
 _DZ = Markup("<i>d</i><sub>z</sub>")
 _ETA2 = Markup("Partial <i>η</i><sup>2</sup>")
 _SESSION_TABLES = {
-    "binding": (Markup("{} by region, group and session"), Markup("Change of {}")),
-    "clinical": (
-        Markup("Clinical scales by group and session"),
-        Markup("Change of clinical scales"),
-    ),
-    "radiochemistry": (
-        Markup("Radiochemistry and uptake of the reference region by group and session"),
-        Markup("Change of radiochemistry and uptake of the reference region"),
-    ),
-    "motion": (Markup("Head motion by group and session"), Markup("Change of head motion")),
+    "binding": Markup("{}"),
+    "clinical": Markup("Clinical scales"),
+    "radiochemistry": Markup("Radiochemistry and uptake of the reference region"),
+    "motion": Markup("Head motion"),
 }
-"""Captions of the means and of the changes; the outcome in braces."""
+"""What they are about; the outcome in braces."""
 
 
 def render_tables(tables: Mapping[str, pd.DataFrame], words: PaperWords) -> str:
@@ -266,16 +260,15 @@ def _of_sessions(
     if "region" not in frame:
         frame = frame.assign(region=None)
     frame = frame[frame["group"].isin(_shown_groups(frame))]
-    outcome = words.of(frame["variable"].iloc[0])
-    means, change = (text.format(outcome) for text in _SESSION_TABLES[name])
-    yield _means(means, frame, words, interaction)
+    about = _SESSION_TABLES[name].format(words.of(frame["variable"].iloc[0]))
+    yield _means(about, frame, words, interaction)
     changes = frame[frame["n_pairs"] > 0]
     if len(changes):
-        yield _changes(change, changes, words, _decimals(frame))
+        yield _changes(about, changes, words, _decimals(frame))
 
 
 def _means(
-    caption: str,
+    about: str,
     frame: pd.DataFrame,
     words: PaperWords,
     interaction: Mapping[tuple[str, str], float],
@@ -300,6 +293,10 @@ def _means(
             shown.append(PaperCell(shown_p(interaction[place]) if place in interaction else ""))
         rows.append(shown)
     heads = _session_heads([_with_n(group, sizes) for group in groups], sessions, tested, crossed)
+    by = ["region"] if frame["region"].notna().any() else []
+    by += ["group"] if len(groups) > 1 else []
+    by_what = " and ".join(filter(None, (", ".join(by), "session")))
+    caption = Markup("{} by {}").format(about, by_what)
     return printed(caption, heads, rows, _means_notes(sessions, tested, crossed), marks)
 
 
@@ -343,7 +340,7 @@ def _p_cell(row: Row | None, marks: Marks) -> PaperCell:
 
 
 def _changes(
-    caption: str, frame: pd.DataFrame, words: PaperWords, decimals: Mapping[str, int]
+    about: str, frame: pd.DataFrame, words: PaperWords, decimals: Mapping[str, int]
 ) -> Printed:
     """A row per region or variable, group and later session."""
     first, later = frame["compared_with"].iloc[0], list(dict.fromkeys(frame["session_id"]))
@@ -377,7 +374,7 @@ def _changes(
         text = Markup("{}: paired {} test. {}: mean difference over the SD of the differences.")
         notes += [text.format(P, T, _DZ), _CI_NOTE, *p_notes(frame, words)]
     span = f"{first} to {later[0]}" if len(later) == 1 else f"since {first}"
-    return stacked(Markup("{}, {}").format(caption, span), frame, columns, notes, marks)
+    return stacked(Markup("{}: change, {}").format(about, span), frame, columns, notes, marks)
 
 
 def _named_rows(frame: pd.DataFrame, words: PaperWords) -> Column:

@@ -118,7 +118,7 @@ def test_test_figures_come_from_results_alone(tiny):
     ]  # fmt: skip
     assert list(made["interaction"].frame["p"]) == [0.1]
     age = one(made["demography"], variable="age", group="all")
-    assert (age["p"], age["groups_compared"]) == (0.3, "b a")
+    assert (age["p"], age["groups_compared"]) == (0.3, "b v a")
     assert made["demography"].frame["p"].notna().sum() == 1
 
 
@@ -214,8 +214,8 @@ def test_three_groups_and_three_sessions():
     assert set(later["compared_with"]) == {"s1"}
     assert later.loc[later["group"] != "all", "p"].notna().all()
     ages = made["demography"].frame.dropna(subset="p").set_index("group")
-    assert list(ages["groups_compared"]) == list(ages.index) == ["x y", "z x"]
-    assert ages.loc["z x", "n"] == 12 + 12 - 1  # the age of one is missing
+    assert list(ages["groups_compared"]) == list(ages.index) == ["x v y", "z v x"]
+    assert ages.loc["z v x", "n"] == 12 + 12 - 1  # the age of one is missing
     assert made["interaction"].frame["p_greenhouse_geisser"].notna().all()
 
 

@@ -66,7 +66,7 @@ def test_demography_in_the_form_of_journals(frames):
 
 
 def test_binding_beside_its_tests(frames):
-    heads, rows, notes = printed(frames, "BPND by region")
+    heads, rows, notes = printed(frames, "BPND by region, group and session")
     assert heads == ["pre", "post", "p"] * 2
     assert list(rows) == list(trial.REGIONS)
     values = trial.make_trial()
@@ -78,9 +78,7 @@ def test_binding_beside_its_tests(frames):
 
 def test_change_has_a_true_minus_and_an_interval(frames):
     table = next(
-        t
-        for t in printed_tables(frames, WORDS)
-        if plain(t.caption) == "Change of BPND, pre to post"
+        t for t in printed_tables(frames, WORDS) if plain(t.caption) == "BPND: change, pre to post"
     )
     cells = [plain(cell.text) for row in table.rows for cell in row]
     assert any(re.fullmatch(r"−0\.\d\d \[−0\.\d\d, 0\.\d\d\]", text) for text in cells)
@@ -151,7 +149,7 @@ def test_blinded_study_has_one_column_of_subjects():
     page = render_tables(frames, WORDS)
     assert "All (<i>n</i>" in page
     assert "ketamine" not in page
-    heads, _, _ = printed(frames, "BPND by region")
+    heads, _, _ = printed(frames, "BPND by region and session")
     assert heads == ["pre", "post"]
 
 
@@ -164,10 +162,10 @@ def test_wide_study_leaves_p_to_the_changes():
         trial.PlannedInteraction(kind="interaction", title="i", confirmatory=True),
     )  # fmt: skip
     frames = frames_of(study, contents, tests)
-    heads, rows, _ = printed(frames, "BPND by region")
+    heads, rows, _ = printed(frames, "BPND by group and session")
     assert heads == ["s1", "s2", "s3"] * 3
     assert list(rows) == ["BPND"]
-    heads, _, notes = printed(frames, "Change of BPND, since s1")
+    heads, _, notes = printed(frames, "BPND: change, since s1")
     assert heads[1:4] == ["Group", "Session", "n"]
     assert "not tested" in notes
 
