@@ -5,6 +5,7 @@ import math
 import numpy as np
 import pandas as pd
 import pytest
+from scipy import stats
 
 import paper_trial as trial
 from pipeline.bids.paper_tables import PaperContents, paper_tables
@@ -129,8 +130,9 @@ def test_responders_of_the_paper(tables):
     assert (placebo["responders"], placebo["n"], placebo["percent"]) == (3, 10, 30.0)
     together = one(tables["responders"], group="all")
     assert round(together["p"], 3) == 0.045
-    # R: fisher.test(matrix(c(15, 3, 5, 7), 2))
-    assert together["odds_ratio"] == pytest.approx(6.478, abs=0.01)
+    # the odds ratio at which 15 responders to ketamine are expected, given both margins
+    expected = stats.nchypergeom_fisher.mean(30, 18, 20, together["odds_ratio"])
+    assert expected == pytest.approx(15, rel=1e-6)
 
 
 @pytest.mark.parametrize(("group", "count", "n"), [("ketamine", 15, 20), ("placebo", 3, 10)])
