@@ -41,9 +41,11 @@ from pipeline.reports.group import GroupReport, render_group
 from pipeline.reports.group_figures import group_figures
 from pipeline.reports.page import Shown
 from pipeline.reports.paper_tables import render_tables
+from pipeline.reports.printed_table import PaperWords
 from pipeline.reports.style import figure_bytes, image_uri
 from pipeline.statistics.design import GroupDesign
-from pipeline.statistics.study_plan import StudyPlan
+from pipeline.statistics.multiplicity import METHODS as ADJUSTMENTS
+from pipeline.statistics.study_plan import MOTION, RADIOCHEMISTRY, StudyPlan
 
 _SOURCE_LISTS = ("kinpar_files", "morph_files", "uptake_files", "confounds_files")
 
@@ -214,7 +216,7 @@ class TabulateGroup(SimpleInterface):  # type: ignore[misc]
     def _run_interface(self, runtime: Any) -> Any:
         folder = Path(runtime.cwd)
         shown = _shown(self.inputs)
-        contents = PaperContents.of(self.inputs.plan)
+        contents = _paper_contents(self.inputs.plan)
         tables = paper_tables(shown.values, shown.results, contents)
         paths = [
             _save(folder, f"group_desc-{key}_table", table.frame, table.columns, _software())
@@ -222,9 +224,27 @@ class TabulateGroup(SimpleInterface):  # type: ignore[misc]
         ]
         page = folder / "group_desc-tables.html"
         frames = {key: table.frame for key, table in tables.items()}
-        page.write_text(render_tables(frames, contents.labels), encoding="utf-8")
+        words = PaperWords(
+            labels=contents.labels, adjustment=ADJUSTMENTS[self.inputs.plan.multiplicity]
+        )
+        page.write_text(render_tables(frames, words), encoding="utf-8")
         self._results |= {"page": str(page), "files": [*_with_sidecars(*paths), str(page)]}
         return runtime
+
+
+def _paper_contents(plan: StudyPlan) -> PaperContents:
+    return PaperContents(
+        outcome=plan.outcome,
+        sessions=plan.layout.sessions,
+        groups=plan.layout.groups,
+        demography=plan.demography,
+        clinical=plan.clinical,
+        responders=plan.responders,
+        radiochemistry=tuple(RADIOCHEMISTRY),
+        motion=tuple(MOTION),
+        binary=plan.binary,
+        labels=dict(plan.shown),
+    )
 
 
 class _FiguresOutputSpec(TraitedSpec):  # type: ignore[misc]
