@@ -25,6 +25,7 @@ from workflows._graph import port_names
 from workflows.anatomical import AnatomicalOutputs, Folders, init_anatomical_wf
 from workflows.cohort import init_cohort_wf
 from workflows.group import init_group_wf
+from workflows.outputs import session_results
 from workflows.session import init_session_wf, methods, required_tools
 
 NEEDED = {GivenParcellation: {"dseg": "/labels/sub-{subject}_dseg.nii.gz"}}
@@ -380,3 +381,15 @@ def test_methods_end_with_what_ran_in_which_version():
     assert said[-2] == "Programs: SPM12 r7771 (GNU Octave 7.3.0), X (version unknown)."
     assert said[-1].startswith(f"Packages: SimpleITK {version('SimpleITK')}, picsl-greedy ")
     assert methods(Settings()) == [*said[:-2], said[-1]]
+
+
+def test_uptake_is_described_with_what_was_injected(scan):
+    known = replace(scan, molar_activity_gbq_per_umol=364.0, injected_mass_ug=0.5)
+    said = [
+        session_results(which, Path(), load_settings()).metadata["reference_uptake"]
+        for which in (known, scan)
+    ]
+    radiochemistry = ("MolarActivity", "InjectedMass", "InjectedRadioactivity", "BodyWeight")
+    assert [said[0][key] for key in radiochemistry] == [364, 0.5, 400, 70]
+    assert [said[0][f"{key}Units"] for key in radiochemistry] == ["GBq/umol", "ug", "MBq", "kg"]
+    assert [said[1][key] for key in radiochemistry] == ["n/a", "n/a", 400, 70]
