@@ -15,17 +15,18 @@ from rich.console import Console
 from rich.table import Table
 
 from pipeline import __version__
-from pipeline.bids.planned_tests import (
+from pipeline.bids.planned_tests import result_table
+from pipeline.bids.result_rows import RESULT_COLUMNS
+from pipeline.bids.study_descriptives import (
     DESCRIPTIVE_COLUMNS,
-    RESULT_COLUMNS,
     STUDY_EXCLUSION_COLUMNS,
     descriptive_table,
-    result_table,
 )
 from pipeline.bids.study_table import Study, read_study, with_derived, with_outliers_listed
 from pipeline.config.plan import Plan, load_plan
 from pipeline.core.errors import ConfigError, DataError
 from pipeline.io.tables import write_json, write_table
+from pipeline.statistics.methods import methods_of
 
 DONE = 0
 
@@ -92,8 +93,9 @@ def _header(table: Path) -> list[str]:
 def _results(table: Path, study: Study, plan: Plan) -> pd.DataFrame:
     try:
         return result_table(
-            study, plan.tests, plan.outcome, plan.covariates, plan.multiplicity, plan.alpha
-        )
+            study, plan.tests, plan.outcome, plan.covariates, plan.multiplicity, plan.alpha,
+            plan.power,
+        )  # fmt: skip
     except ValueError as error:
         raise DataError(f"{table}: {error}") from error
 
@@ -141,7 +143,12 @@ def _about(table: Path, hashes: dict[str, str], blinded: bool) -> dict[str, Any]
 
 
 def _rules(plan: Plan) -> dict[str, Any]:
-    return {"Alpha": plan.alpha, "Multiplicity": plan.multiplicity}
+    return {
+        "Alpha": plan.alpha,
+        "Multiplicity": plan.multiplicity,
+        "Power": plan.power,
+        "Methods": methods_of(plan),
+    }
 
 
 def _write(
@@ -168,7 +175,9 @@ def _show(results: pd.DataFrame) -> None:
     for heading in ("statistic", "p", "adjusted"):
         shown.add_column(heading, justify="right", no_wrap=True)
     for row in results.to_dict("records"):
-        cells = [row["title"], row["region"], row["groups"], row["n"]]
+        described = f"{row['title']}: {row['test_name']}"
+        title = described if row["family"] == "descriptive" else row["title"]
+        cells = [title, row["region"], row["groups"], row["n"]]
         name = row["statistic_name"]
         statistic = f"{name} {row['statistic']:.3g}" if isinstance(name, str) else ""
         p = [f"{row[key]:.3g}" if row[key] == row[key] else "n/a" for key in ("p", "p_adjusted")]

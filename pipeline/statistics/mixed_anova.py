@@ -13,7 +13,7 @@ from scipy import linalg, stats
 from pipeline.core.volume import FloatArray
 from pipeline.statistics.assumptions import brown_forsythe, does_not_vary, shapiro_wilk
 from pipeline.statistics.effect_size import partial_eta2_interval
-from pipeline.statistics.result import CONFIDENCE, TestResult
+from pipeline.statistics.result import CONFIDENCE, Assumption, TestResult
 
 METHODS = (
     "Group, time and their interaction were tested in a mixed (split-plot) analysis of variance "
@@ -23,8 +23,8 @@ METHODS = (
     "Brown-Forsythe test."
 )
 SPHERICITY_METHODS = (
-    "With more than two sessions, sphericity was checked by Mauchly's test, and p of what looks "
-    "at sessions is corrected by the epsilon of Greenhouse and Geisser (1959)."
+    "Of more than two sessions, sphericity was checked by Mauchly's test; p that is held against "
+    "alpha is corrected by the epsilon of Greenhouse and Geisser (1959)."
 )
 
 _MIN_PER_GROUP = 2
@@ -257,7 +257,7 @@ def _within(
     ]
     contrasts = cells.values @ _contrasts(sessions)
     residuals = contrasts - cells.means(contrasts)[cells.index]
-    checks = (shapiro_wilk(residuals.ravel(), "residuals"),)
+    checks: tuple[Assumption, ...] = (shapiro_wilk(residuals.ravel(), "residuals"),)
     if sessions == 2:
         by_group = [contrasts[cells.index == g, 0] for g in range(groups)]
         checks += (brown_forsythe(*by_group),)

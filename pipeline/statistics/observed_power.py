@@ -24,7 +24,7 @@ from pipeline.statistics.power import (
     two_sample_size,
 )
 from pipeline.statistics.result import TestResult
-from pipeline.statistics.two_sample import Summary
+from pipeline.statistics.two_sample import Summary, two_sample_t_of_summaries
 
 METHODS = {
     "t": "Power for the observed effect is that of the two-sided t test, from the noncentral t.",
@@ -91,7 +91,7 @@ def of_welchs_t(first: FloatArray, second: FloatArray, target: Target) -> Observ
         Level and wanted power.
     """
     a, b = (Summary.of(values[np.isfinite(values)]) for values in (first, second))
-    if min(a.n, b.n) < 2 or math.hypot(a.sd, b.sd) == 0:
+    if two_sample_t_of_summaries(a, b).reason:
         return ObservedPower()
     present = a.n + b.n
 
@@ -108,7 +108,7 @@ def of_welchs_t(first: FloatArray, second: FloatArray, target: Target) -> Observ
 
 def of_pearson(test: TestResult, target: Target) -> ObservedPower:
     """Power to tell Pearson's correlation from zero, by Fisher's z; `n` is not rounded."""
-    if test.reason or test.n[0] < 4 or abs(test.estimate) >= 1:
+    if test.reason or test.n[0] < 4 or abs(test.estimate) > 1 - 1e-12:
         return ObservedPower()
     return ObservedPower(
         power=correlation_power(test.estimate, test.n[0], alpha=target.alpha),

@@ -15,10 +15,10 @@ from pipeline.statistics.result import TestResult
 from pipeline.statistics.two_sample import two_sample_t
 
 METHODS = {
-    "interaction": "Group x time interaction was also tested by exchanging the groups of the "
+    "interaction": "Group x time interaction was tested by exchanging the groups of the "
     "changes; effects are Hedges' g of the change, whose interval, unlike p, takes normality for "
     "granted; equality of variances was checked by the Brown-Forsythe test.",
-    "paired": "Paired differences were also tested by turning their signs; effects are Cohen's "
+    "paired": "Paired differences were tested by turning their signs; effects are Cohen's "
     "dz, whose interval, unlike p, takes normality for granted.",
 }
 """Design to its sentence."""
