@@ -139,7 +139,10 @@ def mixed_model(data: LongData, sessions: tuple[str, ...]) -> MixedModel:
         )
         for name in ("group x time", "group", "time", *data.covariates)
     }
-    if obstacle := design.obstacle(len(subjects)):
+    obstacle = design.obstacle(len(subjects))
+    if not obstacle and len(design.groups) < len(np.unique(data.group)):
+        obstacle = "a group has no values"
+    if obstacle:
         return _without_figures(terms, obstacle)
     fit = _Fit.of(np.asarray(data.outcome, float)[keep], design.X, data.subject[keep])
     if fit.variance <= 0:

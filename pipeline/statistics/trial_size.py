@@ -11,9 +11,9 @@ from pipeline.statistics.power import Target, two_sample_size
 from pipeline.statistics.result import TestResult
 
 METHODS = (
-    "Sample sizes are those of the two-sided t test of changes of two groups (noncentral t), the "
-    "difference in standard deviations is dz of the change within one group: the change of the "
-    "other is taken as zero, and its standard deviation as the same."
+    "Sample sizes are those of the two-sided t test (noncentral t) of the changes of two groups "
+    "that differ by dz of the change within one: the change of the other is taken as zero, and "
+    "its standard deviation as the same."
 )
 
 

@@ -750,6 +750,7 @@ BAD_PLANS = {
     "size allocation": (SIZE + "allocation = [2, 0]", ("two numbers above 0", "[2, 1]")),
     "size sessions": (SIZE + 'sessions = ["pre"]', ("sessions: two different",)),
     "size of change": (SIZE + 'of = "reduction"', ("has one value per subject",)),
+    "size option": (SIZE + "ratio = 2", ("tests 1, ratio: no such option", "allocation")),
     "size confirmatory": (SIZE + "confirmatory = true", ("a sample size tests nothing",)),
     "joined": (JOINED + a_test("interaction"), ("joined both: name it in regions too",)),
     "joined option": (

@@ -29,7 +29,8 @@ KINDS = {
 
 WORDS = (
     "paired t test", "Student", "Welch's two-sided", "2 x 2", "Main effects", "split-plot",
-    "Mauchly", "Pearson", "Spearman", "Fisher's exact", "odds ratio", "mixed model", "exchanging the groups",
+    "Mauchly", "Pearson", "Spearman", "Fisher's exact", "odds ratio", "mixed model",
+    "exchanging the groups",
     "turning their signs", "Sample sizes are", "Within each group",
 )  # fmt: skip
 

@@ -241,6 +241,11 @@ def test_subjects_that_differ_no_more_than_sessions_give_ordinary_least_squares(
         ([[1, 2], [2, 4]], "aa", "two groups"),
         ([[1, 2], [2, 3]], "ab", "too few values"),
         ([[1, np.nan], [2, np.nan], [1, 2], [2, 5]], "aabb", "too few values"),
+        (
+            [[1, 2], [2, 4], [3, 3], [1, 2], [2, 5], [np.nan] * 2],
+            "aaabbc",
+            "a group has no values",
+        ),
         ([[1, 2], [1, 2], [1, 2], [1, 2]], "aabb", "do not vary"),
     ],
 )

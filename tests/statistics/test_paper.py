@@ -192,7 +192,7 @@ def test_the_110_patients_by_a_plan(tmp_path):
     assert (size["n"], size["groups"], size["family"]) == (20, "ketamine", "descriptive")
     assert "2:1, for a power of 0.7" in size["estimate_name"]
     assert np.isnan(size["p_adjusted"])
-    # ends from the interval of dz, by the noncentral t: .03 to .97, so 35 patients or 26,000
+    # ends from the interval of dz, by the noncentral t: .03 to .97, so 32 patients or 24,000
     ends = [
         two_sample_size(size[key], 0.70, ratio=2).total for key in ("effect_high", "effect_low")
     ]
