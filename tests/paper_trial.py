@@ -16,6 +16,7 @@ from pipeline.statistics.plan import (
     PlannedPairedT,
     PlannedTwoSampleT,
 )
+from pipeline.statistics.study_plan import usual_plan
 
 REGIONS = ("ACC", "Dorsal brainstem", "Hippocampus", "Ventral striatum")
 MEANS = np.array([1.22, 1.31, 0.46, 1.98])
@@ -143,8 +144,5 @@ def values_of(study):
 
 
 def results_of(study, tests=TESTS):
-    results = result_table(study, tests, "BPND", (), "holm", 0.05)
-    if "with_variable" not in results:
-        pairs = results["variable"].str.split(" and ", expand=True)
-        results["variable"], results["with_variable"] = pairs[0], pairs.get(1)
-    return results
+    plan = usual_plan(study.regions, study.sessions, None, study.groups, ())
+    return result_table(study, replace(plan, tests=tests, multiplicity="holm"))

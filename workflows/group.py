@@ -81,8 +81,10 @@ def init_group_wf(
             (gather, page, [("runs", "runs")]),
             (test, page, [("exclusions", "exclusions"), ("methods", "methods")]),
             (draw, page, [("figures", "figures"), ("captions", "captions")]),
-            *((node, files, [("files", f"in{i}")]) for i, node in enumerate(
-                (gather, test, tabulate, draw), start=1)),
+            *(
+                (node, files, [("files", f"in{i}")])
+                for i, node in enumerate((gather, test, tabulate, draw), start=1)
+            ),
             (files, ds_group, [("out", "files")]),
             (page, ds_group, [("page", "page")]),
         ]

@@ -160,9 +160,7 @@ def _with_every_session(
     absent = [(*key, region) for key in planned if key not in there for region in regions]
     if not absent:
         return table
-    return pd.concat(
-        [table, pd.DataFrame(absent, columns=[*_KEYS, "name"])], ignore_index=True
-    )
+    return pd.concat([table, pd.DataFrame(absent, columns=[*_KEYS, "name"])], ignore_index=True)
 
 
 def _volumes(files: tuple[Path, ...]) -> pd.DataFrame:
@@ -220,9 +218,7 @@ def _whose(path: Path) -> dict[str, object]:
     return {"participant_id": name.get("sub"), "session_id": name.get("ses") or _NO_SESSION}
 
 
-def _with_clinical(
-    table: pd.DataFrame, clinical: ClinicalTables, plan: StudyPlan
-) -> pd.DataFrame:
+def _with_clinical(table: pd.DataFrame, clinical: ClinicalTables, plan: StudyPlan) -> pd.DataFrame:
     """The table with the columns of the plan that it lacks, from the raw data set."""
     words = {score.of for score in plan.words}
     for name in dict.fromkeys([*plan.columns, *sorted(words)]):

@@ -25,7 +25,13 @@ _ENTITY_COLUMNS = {
     "model": "model",
 }
 _NOT_CHOSEN = ("participant_id", "session_id", "run")
-_LABELS = {"tracer": "trc", "task": "task", "reconstruction": "rec", "model": "model", "pvc": "pvc"}
+_LABELS = {
+    "tracer": "trc",
+    "task": "task",
+    "reconstruction": "rec",
+    "model": "model",
+    "pvc": "pvc",
+}
 
 GROUP_NAMES = {
     "runs": "group_desc-runs_table",

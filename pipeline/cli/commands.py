@@ -157,7 +157,7 @@ def _run_participants(args: argparse.Namespace, settings: Settings) -> int:
     make_folder(args.out_dir / "logs")
     make_folder(_folders(args).work_dir)
     versions = found_versions(needs)
-    _describe_output(args.bids_dir, args.out_dir, settings, versions)
+    describe_output(args.bids_dir, args.out_dir, settings, versions)
     workflow = init_cohort_wf(plan, _folders(args), settings, versions)
     resources = settings.resources
     failures = run_graph(
@@ -221,7 +221,7 @@ def _print_outcome(table) -> None:  # type: ignore[no-untyped-def]
     Console().print(shown)
 
 
-def _describe_output(
+def describe_output(
     bids_dir: Path, out_dir: Path, settings: Settings, tools: Mapping[str, str]
 ) -> None:
     """Write `dataset_description.json` and the settings in force."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 
 from pipeline.bids.simulated_tables import DERIVATIVES_FOLDER, TableAnalysis, simulate_tables
-from pipeline.cli.commands import _describe_output
+from pipeline.cli.commands import describe_output
 from pipeline.cli.simulate import OF_IMAGES, STUDIES, given
 from pipeline.config.load import load_settings
 from pipeline.config.motion import EmbeddedMotion
@@ -44,7 +44,7 @@ def run_tables(args: argparse.Namespace) -> int:
     )
     out_dir = args.out_dir / DERIVATIVES_FOLDER
     (out_dir / "logs").mkdir()
-    _describe_output(args.out_dir, out_dir, settings, {})
+    describe_output(args.out_dir, out_dir, settings, {})
     print(f"{args.out_dir}: tables; now petbind {args.out_dir} {out_dir} group")
     return _DONE
 

@@ -12,12 +12,12 @@ from rich.console import Console
 from rich.table import Table
 
 from pipeline import __version__
-from pipeline.bids.planned_tests import (
+from pipeline.bids.planned_tests import result_table
+from pipeline.bids.result_rows import RESULT_COLUMNS
+from pipeline.bids.study_descriptives import (
     DESCRIPTIVE_COLUMNS,
-    RESULT_COLUMNS,
     STUDY_EXCLUSION_COLUMNS,
     descriptive_table,
-    result_table,
 )
 from pipeline.bids.study_table import Study, planned_study
 from pipeline.cli.freezing import (
@@ -33,8 +33,10 @@ from pipeline.cli.freezing import (
 from pipeline.config.plan import Plan, load_plan
 from pipeline.core.errors import ConfigError, DataError
 from pipeline.io.tables import write_json, write_table
+from pipeline.statistics.methods import methods_of
 
 DONE = 0
+
 
 def run(args: argparse.Namespace) -> int:
     """Test what the plan declares, or describe it where the study is blinded."""
@@ -94,9 +96,7 @@ def _header(table: Path) -> list[str]:
 
 def _results(table: Path, study: Study, plan: Plan) -> pd.DataFrame:
     try:
-        return result_table(
-            study, plan.tests, plan.outcome, plan.covariates, plan.multiplicity, plan.alpha
-        )
+        return result_table(study, plan.value)
     except ValueError as error:
         raise DataError(f"{table}: {error}") from error
 
@@ -128,7 +128,12 @@ def _about(table: Path, hashes: dict[str, str], blinded: bool) -> dict[str, Any]
 
 
 def _rules(plan: Plan) -> dict[str, Any]:
-    return {"Alpha": plan.alpha, "Multiplicity": plan.multiplicity}
+    return {
+        "Alpha": plan.alpha,
+        "Multiplicity": plan.multiplicity,
+        "Power": plan.power,
+        "Methods": methods_of(plan.value),
+    }
 
 
 def _write(
@@ -155,7 +160,9 @@ def _show(results: pd.DataFrame) -> None:
     for heading in ("statistic", "p", "adjusted"):
         shown.add_column(heading, justify="right", no_wrap=True)
     for row in results.to_dict("records"):
-        cells = [row["title"], row["region"], row["groups"], row["n"]]
+        described = f"{row['title']}: {row['test_name']}"
+        title = described if row["family"] == "descriptive" else row["title"]
+        cells = [title, row["region"], row["groups"], row["n"]]
         name = row["statistic_name"]
         statistic = f"{name} {row['statistic']:.3g}" if isinstance(name, str) else ""
         p = [f"{row[key]:.3g}" if row[key] == row[key] else "n/a" for key in ("p", "p_adjusted")]

@@ -128,7 +128,9 @@ def _read_study(path: Path, extended_by: tuple[Path, ...] = ()) -> dict[str, Any
     if base is None:
         return content
     if not isinstance(base, str):
-        raise ConfigError(f"{path}: extends: the name of a study or file is expected, not {base!r}")
+        raise ConfigError(
+            f"{path}: extends: the name of a study or file is expected, not {base!r}"
+        )
     beside = path.parent / base
     place = beside if beside.is_file() else find_study(base)
     if place.resolve() in {other.resolve() for other in (path, *extended_by)}:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import math
 import tomllib
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, get_args
@@ -22,14 +23,16 @@ from pipeline.statistics.plan import (
     PlannedCorrelation,
     PlannedMixedModel,
     PlannedPermutation,
+    PlannedSampleSize,
     PlannedTest,
     StudyLayout,
     needs_groups,
     variables_of,
 )
+from pipeline.statistics.power import POWER
 from pipeline.statistics.study_plan import OF_SCAN, StudyPlan
 
-_SESSIONS_OF_KIND = {"paired_t": 2, "permutation": 2}
+_SESSIONS_OF_KIND = {"paired_t": 2, "permutation": 2, "sample_size": 2}
 _GROUPS_OF_KIND = {"two_sample_t": 2, "fisher": 2, "permutation": 2}
 
 
@@ -59,6 +62,8 @@ class Plan(Section):
     """What is done with outcomes whose flag is not empty; they are listed in either case."""
     alpha: float = Field(default=0.05, gt=0, lt=1)
     """Level that adjusted p values are held against."""
+    power: float = Field(default=POWER, gt=0, lt=1)
+    """Power that `n_for_power` of the results, and sample sizes that name none, are for."""
     multiplicity: Adjustment = "none"
     """`holm`, `fdr` or `none`: over all confirmatory results, and apart from them over all
     exploratory ones."""
@@ -83,6 +88,7 @@ class Plan(Section):
             described=self.described,
             multiplicity=self.multiplicity,
             alpha=self.alpha,
+            power=self.power,
             labels=tuple(self.labels.items()),
         )
 
@@ -162,6 +168,8 @@ class Plan(Section):
             raise ValueError("covariates are for a mixed_model, and no test is one")
         if self.groups and not self.needs_groups:
             raise ValueError("groups are given, and no test looks at them")
+        if self.power <= self.alpha:
+            raise ValueError(f"power: more than alpha, {self.alpha:g}, expected")
         return self
 
     @model_validator(mode="after")
@@ -207,6 +215,8 @@ class Plan(Section):
                 self._check_session(where, test)
             if isinstance(test, PlannedPermutation):
                 _check_permutation(where, test)
+            if isinstance(test, PlannedSampleSize):
+                self._check_sample_size(where, test)
             if needs_groups(test):
                 self._check_groups(where, test)
         return self
@@ -249,7 +259,19 @@ class Plan(Section):
         if test.session and test.session.removeprefix("ses-") not in self.sessions:
             raise ValueError(f"{where}: session '{test.session}' is not in the plan")
 
+    def _check_sample_size(self, where: str, test: PlannedSampleSize) -> None:
+        if test.group not in self.groups:
+            raise ValueError(f"{where}: group '{test.group}' is not among those of the plan")
+        if test.power is not None and not self.alpha < test.power < 1:
+            raise ValueError(f"{where}: power: more than alpha, {self.alpha:g}, and less than 1")
+        if min(test.allocation) <= 0 or not math.isfinite(sum(test.allocation)):
+            raise ValueError(f"{where}: allocation: two numbers above 0 expected, as in [2, 1]")
+        if test.confirmatory:
+            raise ValueError(f"{where}: confirmatory: a sample size tests nothing; leave it out")
+
     def _check_groups(self, where: str, test: Any) -> None:
+        if isinstance(test, PlannedSampleSize):
+            return
         if isinstance(test, PlannedCorrelation) or getattr(test, "by_group", False):
             if not self.groups:
                 raise ValueError(f"{where}: by_group: the plan names no groups")

@@ -26,13 +26,12 @@ from pipeline.bids.cohort_table import gather
 from pipeline.bids.group_sidecars import column_texts, wide_texts
 from pipeline.bids.group_table import GROUP_NAMES, GroupSources, source_uris, wide_table
 from pipeline.bids.paper_tables import PaperContents, paper_tables
-from pipeline.bids.planned_tests import (
+from pipeline.bids.planned_tests import result_table
+from pipeline.bids.result_rows import RESULT_COLUMNS
+from pipeline.bids.study_descriptives import (
     DESCRIPTIVE_COLUMNS,
-    RESULT_COLUMNS,
     STUDY_EXCLUSION_COLUMNS,
     descriptive_table,
-    methods_of,
-    result_table,
 )
 from pipeline.bids.study_table import planned_study, study_values
 from pipeline.interfaces.outputs import publish
@@ -44,6 +43,7 @@ from pipeline.reports.paper_tables import render_tables
 from pipeline.reports.printed_table import PaperWords
 from pipeline.reports.style import figure_bytes, image_uri
 from pipeline.statistics.design import GroupDesign
+from pipeline.statistics.methods import methods_of
 from pipeline.statistics.multiplicity import METHODS as ADJUSTMENTS
 from pipeline.statistics.study_plan import MOTION, RADIOCHEMISTRY, StudyPlan
 
@@ -180,7 +180,12 @@ class TestGroup(SimpleInterface):  # type: ignore[misc]
             results = result_table(study, plan)
             methods = methods_of(plan)
             made["results"] = (results, RESULT_COLUMNS)
-            about |= {"Alpha": plan.alpha, "Multiplicity": plan.multiplicity, "Methods": methods}
+            about |= {
+                "Alpha": plan.alpha,
+                "Multiplicity": plan.multiplicity,
+                "Power": plan.power,
+                "Methods": methods,
+            }
         paths = {
             key: _save(folder, GROUP_NAMES[key], table, columns, about)
             for key, (table, columns) in made.items()

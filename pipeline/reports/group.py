@@ -113,7 +113,9 @@ def _facts(report: GroupReport) -> dict[str, str]:
 def _cards(report: GroupReport) -> list[Card]:
     """Subjects of every group that have the outcome in all sessions, somewhere."""
     outcome = report.values[report.values["variable"] == report.plan.outcome]
-    outcome = outcome.assign(group=outcome["group"].fillna("all" if report.blinded else "no group"))
+    outcome = outcome.assign(
+        group=outcome["group"].fillna("all" if report.blinded else "no group")
+    )
     if not report.plan.layout.groups:
         outcome = outcome.assign(group="all")
     cards = []
@@ -169,7 +171,9 @@ def _test_table(title: str, rows: pd.DataFrame, plan: StudyPlan) -> Table:
         "Against the assumptions",
     ]
     caption = f"{title}: {_one_of(rows['test_name'])}; {_shown_variable(rows, plan)}"
-    return Table(heads, [_test_cells(row, heads, plan) for row in rows.to_dict("records")], caption)
+    return Table(
+        heads, [_test_cells(row, heads, plan) for row in rows.to_dict("records")], caption
+    )
 
 
 def _test_cells(row: Mapping[Hashable, Any], heads: Sequence[str], plan: StudyPlan) -> list[Cell]:

@@ -219,6 +219,26 @@ class PlannedPermutation(Planned):
     """Of a paired difference."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class PlannedSampleSize(Planned):
+    """Subjects of a trial of two groups for the interaction, from the change within one group.
+
+    The change of the others is taken as zero. It tests nothing, and is not in any family.
+    """
+
+    kind: Literal["sample_size"]
+    group: str
+    """Whose change is taken."""
+    power: float | None = None
+    """Wanted power; without it that of the plan."""
+    allocation: tuple[float, float] = (1.0, 1.0)
+    """Treated subjects, and controls for them, as in [2, 1]."""
+    of: str = ""
+    sessions: tuple[str, ...] = ()
+    """Two, earlier first; empty for those of the plan."""
+    confirmatory: bool = False
+
+
 PlannedTest = (
     PlannedPairedT
     | PlannedTwoSampleT
@@ -227,6 +247,7 @@ PlannedTest = (
     | PlannedFisher
     | PlannedMixedModel
     | PlannedPermutation
+    | PlannedSampleSize
 )
 
 

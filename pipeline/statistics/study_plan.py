@@ -18,6 +18,7 @@ from pipeline.statistics.plan import (
     StudyLayout,
     needs_groups,
 )
+from pipeline.statistics.power import ALPHA, POWER
 
 RADIOCHEMISTRY = {
     "injected_mbq": "Injected radioactivity (MBq)",
@@ -57,6 +58,8 @@ class StudyPlan:
     """Variables and scores that are described, whether or not a test looks at them."""
     multiplicity: Adjustment
     alpha: float
+    power: float
+    """That `n_for_power` of the results is for."""
     labels: tuple[tuple[str, str], ...]
     """Variables with the text that figures and tables show."""
 
@@ -92,18 +95,14 @@ class StudyPlan:
         """What is told of every subject before treatment; scores between sessions are not."""
         later = {s.name for s in self.derived if isinstance(s, BetweenSessions | Responder)}
         of_region = {self.outcome, *(region.volume for region in self.layout.joined)}
-        return tuple(
-            name for name in self.described if name not in {*later, *of_region, *OF_SCAN}
-        )
+        return tuple(name for name in self.described if name not in {*later, *of_region, *OF_SCAN})
 
     def with_columns_of_scan(self, names: tuple[str, ...]) -> StudyPlan:
         """The plan, describing these columns of `OF_SCAN` too."""
         new = tuple(name for name in names if name not in self.columns)
         known = {*self.layout.session_columns, *self.layout.subject_columns}
         declared = tuple(name for name in new if name not in known)
-        layout = replace(
-            self.layout, session_columns=(*self.layout.session_columns, *declared)
-        )
+        layout = replace(self.layout, session_columns=(*self.layout.session_columns, *declared))
         return replace(
             self,
             layout=layout,
@@ -160,7 +159,8 @@ def usual_plan(
         covariates=(),
         described=("BPND", *of_scan),
         multiplicity="none",
-        alpha=0.05,
+        alpha=ALPHA,
+        power=POWER,
         labels=(),
     )
 

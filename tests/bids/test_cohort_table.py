@@ -68,7 +68,9 @@ class Cohort:
         table = pd.DataFrame({"name": "CBL", "window": ["scan", "late"], "suv": [suv, suv / 2]})
         table["percent-per-litre"] = np.nan
         path = write_table(folder / f"{stem}_desc-uptake_stats.tsv", table)
-        write_json(path.with_suffix(".json"), {"InjectedRadioactivity": dose, "MolarActivity": "n/a"})
+        write_json(
+            path.with_suffix(".json"), {"InjectedRadioactivity": dose, "MolarActivity": "n/a"}
+        )
         moved = pd.DataFrame({"framewise_displacement": steps})
         write_table(folder / f"{stem}_desc-confounds_timeseries.tsv", moved)
         morph = pd.DataFrame({"index": [1, 2], "name": REGIONS, "volume-mm3": [8000, 12000]})
@@ -129,7 +131,9 @@ def test_without_a_plan_every_region_and_scan_is_tested(cohort):
     assert ("paired_t", "") in tested
     assert ("interaction", "reference_suv_late") in tested
     assert ("paired_t", "injected_mbq") in tested
-    assert not [of for _, of in tested if of in ("molar_activity_gbq_per_umol", "injected_mass_ug")]
+    assert not [
+        of for _, of in tested if of in ("molar_activity_gbq_per_umol", "injected_mass_ug")
+    ]
     assert not any(test.confirmatory for test in found.tests)
 
 
@@ -193,7 +197,10 @@ def test_a_subject_without_any_session_is_listed(cohort):
         path.unlink()
     study = cohort.study(cohort.gather())
     rows = study.exclusion_table()
-    assert rows[["participant_id", "session_id"]].values.tolist() == [["04", "pre"], ["04", "post"]]
+    assert rows[["participant_id", "session_id"]].values.tolist() == [
+        ["04", "pre"],
+        ["04", "post"],
+    ]
 
 
 def test_a_failed_region_is_missing_not_zero(cohort):
@@ -331,7 +338,9 @@ def test_a_line_twice_in_a_scale_is_named(cohort):
     path = cohort.phenotype()
     with path.open("a") as file:
         file.write("sub-01\tses-pre\t44\n")
-    with pytest.raises(DataError, match=r"line 10: participant_id 01, session_id pre is in line 2"):
+    with pytest.raises(
+        DataError, match=r"line 10: participant_id 01, session_id pre is in line 2"
+    ):
         cohort.gather(madrs_plan())
 
 

@@ -209,7 +209,9 @@ def test_unblinding_is_logged_with_hashes_of_plan_and_tables(study):
         reversed(row.split("  ", 1))
         for row in (study.out / "group" / "sha256sums.txt").read_text().splitlines()
     )
-    assert {"plan.json", "bids:raw:participants.tsv", "bids:raw:phenotype/madrs.tsv"} <= set(hashes)
+    assert {"plan.json", "bids:raw:participants.tsv", "bids:raw:phenotype/madrs.tsv"} <= set(
+        hashes
+    )
     assert len(hashes) == 1 + 2 + 12
     for name, digest in hashes.items():
         assert f"{name} sha256:{digest}" in line
