@@ -1,4 +1,4 @@
-"""One table of a cohort: kinetic parameters of every PET run, whatever the group of its subject."""
+"""One table of a cohort: kinetic parameters of every PET run, whoever is in which group."""
 
 from __future__ import annotations
 
@@ -253,8 +253,8 @@ def _read_kinpar(path: Path, outcome: str) -> pd.DataFrame:
     if wrong.any():
         i = int(np.flatnonzero(wrong)[0])
         raise DataError(
-            f"{path}: line {i + 2}: column {outcome}: '{table[outcome].iloc[i]}' is no number; run "
-            "this session again"
+            f"{path}: line {i + 2}: column {outcome}: '{table[outcome].iloc[i]}' is no number; "
+            "run this session again"
         )
     table[outcome] = numbers
     if (twice := table["region"][table["region"].duplicated()]).size:

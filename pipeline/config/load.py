@@ -143,10 +143,13 @@ def _merged(base: dict[str, Any], content: dict[str, Any]) -> dict[str, Any]:
     merged = dict(base)
     for key, value in content.items():
         below = base.get(key)
-        several = isinstance(value, dict) and isinstance(below, dict)
-        if several and value.get("backend", below.get("backend")) == below.get("backend"):
-            value = _merged(below, value)
-        merged[key] = value
+        if isinstance(value, dict) and isinstance(below, dict):
+            backend = below.get("backend")
+            merged[key] = (
+                _merged(below, value) if value.get("backend", backend) == backend else value
+            )
+        else:
+            merged[key] = value
     return merged
 
 

@@ -69,7 +69,7 @@ class Plan(Section):
     exploratory ones."""
     derived: tuple[Annotated[Derived, Field(discriminator="kind")], ...] = ()
     """Scores made of columns, or of scores before them."""
-    labels: dict[str, str] = {}
+    labels: dict[str, str] = Field(default_factory=dict)
     """Columns and scores with the text that figures and tables show, unit included."""
     tests: tuple[Annotated[PlannedTest, Field(discriminator="kind")], ...] = Field(min_length=1)
     """The tests, in the order of the results."""

@@ -1,4 +1,4 @@
-"""What a cohort compares: which scans, which sessions in which order, and who is in which group."""
+"""What a cohort compares: which scans, which sessions in which order, and which groups."""
 
 from __future__ import annotations
 

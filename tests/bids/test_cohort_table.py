@@ -171,7 +171,8 @@ def test_columns_of_the_plan_come_from_wherever_they_are(cohort):
     derived[0]["sessions"] = ("pre", "post")
     tests = [{"title": "t", "kind": "two_sample_t", "of": "relief", "confirmatory": True},
              {"title": "c", "kind": "interaction", "of": "cgi", "confirmatory": False},
-             {"title": "a", "kind": "two_sample_t", "of": "age", "confirmatory": False}]  # fmt: skip
+             {"title": "a", "kind": "two_sample_t", "of": "age",
+              "confirmatory": True}]  # fmt: skip
     declared = plan(session_columns=("MADRS", "cgi"), subject_columns=("age",),
                     derived=derived, tests=tests)  # fmt: skip
     study = cohort.study(cohort.gather(declared))
