@@ -11,6 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from pipeline.reports.overlays import WIDTH_IN
+from pipeline.reports.study_shown import p_text
 from pipeline.reports.style import BLUE, CYCLE, MUTED, SYMBOLS, styled
 
 _COLUMNS = 4
@@ -95,19 +96,6 @@ def region_blocks(
     keys = [*differing, "region"]
     for labels, block in pairs.groupby(keys, dropna=False, sort=False):
         yield dict(zip(keys, labels, strict=True)), block
-
-
-def p_text(p: float) -> str:
-    """A p value as papers print it.
-
-    Examples
-    --------
-    >>> p_text(0.0362), p_text(0.0004), p_text(float("nan"))
-    ('p = 0.036', 'p < 0.001', 'p n/a')
-    """
-    if not np.isfinite(p):
-        return "p n/a"
-    return "p < 0.001" if p < 0.001 else f"p = {p:.3f}"
 
 
 def _cycled(count: int) -> list[str]:
