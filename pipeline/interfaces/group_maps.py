@@ -120,7 +120,7 @@ class MeanMaps(SimpleInterface):  # type: ignore[misc]
                 }
                 for desc, volume in (("mean", made.mean), ("n", made.count)):
                     stem = mean_map_stem(design, group, session, desc)
-                    units = "unitless" if desc == "n" else _units(self.inputs.maps)
+                    units = "1" if desc == "n" else _units(self.inputs.maps)
                     content = {"Description": MEAN_TEXTS[desc], "Units": units, **about}
                     images.append(_written(folder / stem, volume))
                     sidecars.append(_described(folder / stem, content))
@@ -148,7 +148,7 @@ def _sidecar_of(path: str) -> dict[str, Any]:
 
 
 def _units(maps: Sequence[str]) -> str:
-    return str(_sidecar_of(str(maps[0])).get("Units", "unitless"))
+    return str(_sidecar_of(str(maps[0])).get("Units", "1"))
 
 
 def _smoothing(maps: Sequence[str], fwhm_mm: float) -> dict[str, Any]:
@@ -245,10 +245,10 @@ class CompareMaps(SimpleInterface):  # type: ignore[misc]
         sidecars: list[str] = []
         volumes = {
             ("effect", ""): (made.effect, units),
-            ("t", ""): (made.t, "unitless"),
-            ("z", ""): (made.z, "unitless"),
-            ("logp", ""): (made.logp, "unitless"),
-            ("t", "thresh"): (made.thresholded, "unitless"),
+            ("t", ""): (made.t, "1"),
+            ("z", ""): (made.z, "1"),
+            ("logp", ""): (made.logp, "1"),
+            ("t", "thresh"): (made.thresholded, "1"),
         }
         for (stat, desc), (volume, unit) in volumes.items():
             if volume is None:

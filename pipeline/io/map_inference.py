@@ -204,14 +204,13 @@ def _exceedance(observed: FloatArray, null: FloatArray) -> FloatArray:
 
 
 def _cut_out(mask: Volume) -> Volume:
-    """The mask's box of voxels and one more on each side, which is all that clusters need."""
+    """The mask's box of voxels and one more all about it, which is all that clusters need."""
     inside = np.argwhere(mask.data)
-    low = np.maximum(inside.min(axis=0) - 1, 0)
-    high = np.minimum(inside.max(axis=0) + 2, mask.shape)
-    affine = mask.affine.copy()
-    affine[:3, 3] += affine[:3, :3] @ low
+    low, high = inside.min(axis=0), inside.max(axis=0) + 1
     box = tuple(slice(int(a), int(b)) for a, b in zip(low, high, strict=True))
-    return Volume(mask.data[box].astype(bool), affine)
+    affine = mask.affine.copy()
+    affine[:3, 3] += affine[:3, :3] @ (low - 1)
+    return Volume(np.pad(mask.data[box].astype(bool), 1), affine)
 
 
 def _filled(row: FloatArray, mask: Volume) -> FloatArray:

@@ -20,7 +20,7 @@ from pipeline.reports.slices import AXIAL, CORONAL, SAGITTAL, Box, Plane, boundi
 from pipeline.reports.style import SYMBOLS, UNITS, Colour, distinct_colours, styled
 
 _PALE = "#cbd2d9"
-_TITLE_IN, _SCALE_IN, _GAP_IN, _LINE_IN = 1.0, 0.85, 0.05, 0.19
+_TITLE_IN, _SCALE_IN, _GAP_IN, _LINE_IN = 0.95, 0.85, 0.05, 0.19
 _MAP_COLOURS = {"BPND": "inferno", "R1": "viridis", "k2": "cividis"}
 _T_COLOURS = "RdBu_r"
 _COLUMNS = 8
@@ -361,7 +361,8 @@ def _shortened(line: str, most: int = 15) -> str:
 
 def _position(panel: _Panel) -> None:
     left, right, bottom, _ = panel.extent_in
-    text = f"{'xyz'[panel.plane.axis]} = {panel.plane.position_mm:.0f} mm"
+    position = f"{panel.plane.position_mm:.0f}".replace("-", "\N{MINUS SIGN}")
+    text = f"{'xyz'[panel.plane.axis]} = {position} mm"
     panel.axes.text(
         (left + right) / 2, bottom - 0.05, text, color=_PALE, fontsize=7, ha="center", va="top"
     )
@@ -384,7 +385,7 @@ def _scale(figure: Figure, look: _Look) -> None:
     height = figure.get_figheight()
     tall = min(2.6, 0.75 * height)
     axes = figure.add_axes(
-        (1 - 0.66 / WIDTH_IN, (height - tall) / 2 / height, 0.14 / WIDTH_IN, tall / height)
+        (1 - 0.72 / WIDTH_IN, (height - tall) / 2 / height, 0.14 / WIDTH_IN, tall / height)
     )
     bar = figure.colorbar(
         ScalarMappable(Normalize(*look.window), look.cmap), cax=axes, extend=look.extend
