@@ -7,9 +7,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from contourpy import contour_generator
 from matplotlib import patheffects
 from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
+from matplotlib.collections import LineCollection
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 
@@ -136,6 +138,7 @@ def _drawn(rows: Sequence[MapRow], template: Volume, marks: _Marks, look: _Look)
     axes.set_axis_off()
     axes.autoscale(enable=False)
     brain = template.with_data((template.data > 0).astype(np.float32))
+    outlines = [_outlines(plane, marks) for plane in planes]
     best = _best_planes(marks, planes)
     for place, row in enumerate(rows):
         bottom = layout.bottom_in(place)
@@ -143,7 +146,7 @@ def _drawn(rows: Sequence[MapRow], template: Volume, marks: _Marks, look: _Look)
         for column, plane in enumerate(planes):
             panel = _Panel(axes, plane, layout.left_in[column], bottom, layout.scale)
             _map(panel, row, brain, look)
-            _outlines(panel, marks)
+            _draw_outlines(panel, outlines[column], marks.colours)
             if place == 0:
                 _name(panel, marks, [n for n in best if best[n] == column])
             if place == len(rows) - 1:
@@ -299,7 +302,7 @@ def _map(panel: _Panel, row: MapRow, brain: Volume, look: _Look) -> None:
     )
     if row.passed is not None:
         passed = np.nan_to_num(panel.plane.sample(row.passed, order=0))
-        _contour(panel, passed, "black", 1.1)
+        _draw_lines(panel, _lines(panel.plane, passed), "black", 1.1)
 
 
 def _place(panel: _Panel) -> dict[str, Any]:
@@ -311,15 +314,37 @@ def _place(panel: _Panel) -> dict[str, Any]:
     }
 
 
-def _outlines(panel: _Panel, marks: _Marks) -> None:
-    pixels = np.nan_to_num(panel.plane.sample(marks.labels, order=0))
-    for number, colour in marks.colours.items():
-        _contour(panel, (pixels == number).astype(float), colour, 0.7)
+def _outlines(plane: Plane, marks: _Marks) -> list[tuple[int, FloatArray]]:
+    """Number and outline (N, 2) of every part of a region in a slice, mm."""
+    pixels = np.nan_to_num(plane.sample(marks.labels, order=0))
+    return [
+        (number, line)
+        for number in marks.names
+        for line in _lines(plane, (pixels == number).astype(float))
+    ]
 
 
-def _contour(panel: _Panel, pixels: FloatArray, colour: Any, width: float) -> None:
-    if pixels.min() < 0.5 < pixels.max():
-        panel.axes.contour(*panel.grid_in, pixels, levels=[0.5], colors=[colour], linewidths=width)
+def _lines(plane: Plane, pixels: FloatArray) -> list[FloatArray]:
+    """Lines (N, 2) about what is one in a slice, mm."""
+    if not pixels.min() < 0.5 < pixels.max():
+        return []
+    return [np.asarray(line) for line in contour_generator(*plane.grid_mm, pixels).lines(0.5)]
+
+
+def _draw_outlines(
+    panel: _Panel, outlines: Sequence[tuple[int, FloatArray]], colours: Mapping[int, Any]
+) -> None:
+    colour = [colours[number] for number, _ in outlines]
+    _draw_lines(panel, [line for _, line in outlines], colour, 0.7)
+
+
+def _draw_lines(panel: _Panel, lines: Sequence[FloatArray], colours: Any, width: float) -> None:
+    left, _, bottom, _ = panel.plane.extent_mm
+    corner = np.array([panel.left_in, panel.bottom_in])
+    placed = [corner + panel.scale * (line - [left, bottom]) for line in lines]
+    panel.axes.add_collection(
+        LineCollection(placed, colors=colours, linewidths=width), autolim=False
+    )
 
 
 def _name(panel: _Panel, marks: _Marks, numbers: Sequence[int]) -> None:
