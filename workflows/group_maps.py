@@ -39,8 +39,8 @@ def methods(design: MapDesign, options: Voxelwise) -> str:
         options.smoothing_fwhm_mm
     )
     text += (
-        f" Maps of the change{smoothed} were tested in every voxel (nilearn) against zero within "
-        "groups"
+        f" Maps of the change{smoothed} were tested in every voxel (nilearn) against zero"
+        f"{' within groups' * bool(design.groups)}"
     )
     text += " and between the first two groups." if len(design.groups) > 1 else "."
     if options.inference == "none":

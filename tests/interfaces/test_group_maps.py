@@ -33,7 +33,7 @@ AFFINE[:3, 3] = -36, -44, -36
 DESIGN = MapDesign(
     parameter="BPND",
     sessions=("pre", "post"),
-    groups=("ket & co", "placebo"),
+    groups=("drug & co", "placebo"),
     compared=("pre", "post"),
     labels=(("model", "SRTM"),),
 )
@@ -111,7 +111,7 @@ def test_means_by_group_and_session(study, tmp_path):
     assert last["Units"] == "1"
     assert last["Smoothing"] == {"FramesFWHM_mm": 2.0, "MapsFWHM_mm": 0.0}
     assert last["Sources"][0].startswith("bids::sub-05/ses-post/pet/")
-    assert f"group_grp-ketco_ses-pre_{SPACE}_desc-mean_mimap" in made.images[0]
+    assert f"group_grp-drugco_ses-pre_{SPACE}_desc-mean_mimap" in made.images[0]
 
 
 def test_blinded_all_subjects_are_one(study, tmp_path):
@@ -195,7 +195,7 @@ def test_too_few_subjects_leave_a_reason_and_no_map(study, head, tmp_path):
         comparison=Comparison("difference", DESIGN.groups), **head, **few,
     )  # fmt: skip
     assert made.images == made.t_map == made.sidecars == []
-    assert "ket & co: 2 with maps of both sessions" in made.facts["Reason"]
+    assert "drug & co: 2 with maps of both sessions" in made.facts["Reason"]
     assert "placebo: 0" in made.facts["Reason"]
 
 
