@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from nipype.interfaces import utility as niu
@@ -19,7 +18,6 @@ from pipeline.interfaces.group_maps import (
     DrawStatisticMaps,
     MeanMaps,
     MniRegions,
-    SaveGroupMaps,
 )
 from pipeline.io.atlas import template_path
 from pipeline.io.map_inference import Inference
@@ -109,28 +107,22 @@ class MarkedRegions:
 
 
 def init_group_maps_wf(
-    out_dir: str | Path,
     design: MapDesign,
     options: Voxelwise,
     regions: MarkedRegions,
     *,
-    folder: str = "group",
     name: str = "group_maps_wf",
 ) -> Any:
-    """Mean maps, voxelwise comparisons and their figures, saved below `out_dir`.
+    """Mean maps, voxelwise comparisons and their figures.
 
     Parameters
     ----------
-    out_dir : path
-        Root of the derivatives.
     design : MapDesign
         Sessions and groups, in order, and what is compared.
     options : Voxelwise
         How it is compared.
     regions : MarkedRegions
         What figures mark.
-    folder : str
-        Of the group level, below `out_dir`.
 
     Notes
     -----
@@ -161,12 +153,6 @@ def init_group_maps_wf(
         port: pe.Node(niu.Merge(2, ravel_inputs=True), name=f"gather_{port}", mem_gb=0.1)
         for port in ("images", "sidecars", "svg", "png", "page_png")
     }
-    files = pe.Node(niu.Merge(4, ravel_inputs=True), name="gather_files", mem_gb=0.1)
-    ds_maps = pe.Node(
-        SaveGroupMaps(out_dir=str(Path(out_dir).absolute()), folder=folder),
-        name="ds_maps",
-        mem_gb=0.1,
-    )
     workflow.connect(
         [
             (inputnode, mean_maps, same("maps", "participant_ids", "sessions", "groups")),
@@ -176,11 +162,6 @@ def init_group_maps_wf(
             *((mean_maps, gather[port], [(port, "in1")]) for port in ("images", "sidecars")),
             *((draw_means, gather[port], [(port, "in1")]) for port in ("svg", "png", "page_png")),
             *((node, outputnode, [("out", port)]) for port, node in gather.items()),
-            *(
-                (gather[port], files, [("out", f"in{place}")])
-                for place, port in enumerate(("images", "sidecars", "svg", "png"), start=1)
-            ),
-            (files, ds_maps, [("out", "files")]),
         ]
     )
     if planned_comparisons(design):

@@ -97,6 +97,8 @@ def result_table(study: Study, plan: StudyPlan) -> pd.DataFrame:
         adjusting = plan.covariates if isinstance(test, PlannedMixedModel) else ()
         depth = max(study.variables[name].shape[2] for name in (*names, *adjusting))
         for r in range(depth):
+            if depth > 1 and test.regions and study.regions[r] not in test.regions:
+                continue
             about = {
                 "test": number,
                 "title": test.title,

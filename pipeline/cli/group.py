@@ -43,7 +43,7 @@ def run(args: argparse.Namespace, settings: Settings, work_dir: Path) -> int:
     sources = find_group_sources(args.out_dir, args.bids_dir, design)
     place = group_place(design.scans, design.outcome)
     folder = args.out_dir / place
-    workflow = init_group_wf(args.out_dir, sources, design)
+    workflow = init_group_wf(args.out_dir, sources, design, settings)
     workflow.base_dir = str(work_dir)
     if args.unblind and not _has_groups(settings):
         print("petbind: the plan looks at no groups; none was read", file=sys.stderr)

@@ -8,6 +8,7 @@ from pydantic import Field, field_validator, model_validator
 
 from pipeline.config.plan import Plan
 from pipeline.config.section import Section
+from pipeline.config.voxelwise import Voxelwise
 from pipeline.statistics.plan import ColumnNames
 
 _LABEL = "^[A-Za-z0-9+]*$"
@@ -32,6 +33,8 @@ class Group(Section):
     """Label of the reconstruction (`rec-`), where there are several."""
     model: str = Field(default="", pattern=_LABEL)
     """Label of the model in the names of the tables, such as `SRTM`, where there are several."""
+    voxelwise: Voxelwise = Voxelwise()
+    """How maps are compared."""
     pvc: str = Field(default="", pattern=_LABEL)
     """Which tables the cohort is made of: empty for curves without partial-volume correction, or
     the label of a correction in their names, such as `GTM`."""

@@ -213,6 +213,11 @@ class Plan(Section):
                 self._check_sessions(where, test)
             else:
                 self._check_session(where, test)
+            if strange := [name for name in test.regions if name not in self.regions]:
+                raise ValueError(
+                    f"{where}: regions: '{strange[0]}' is not among those of the plan"
+                )
+            _require_once(f"{where}: regions", test.regions)
             if isinstance(test, PlannedPermutation):
                 _check_permutation(where, test)
             if isinstance(test, PlannedSampleSize):

@@ -303,6 +303,9 @@ class _PageInputSpec(_ShowInputSpec):
     figures = InputMultiObject(File(exists=True), desc="SVG, in the order of the page")
     captions = traits.List(traits.Str, desc="words below each")
     methods = traits.List(traits.Str, desc="sentences on what was done")
+    map_figures = InputMultiObject(File(exists=True), desc="PNG of maps of the cohort")
+    map_facts = traits.List(traits.Dict, desc="of every voxelwise comparison")
+    map_methods = traits.Str(desc="what was done with maps")
     unblind = traits.Bool(mandatory=True, desc="whether groups were read")
     place = traits.Str(mandatory=True, desc="folder of the results, and name of the page")
 
@@ -323,6 +326,9 @@ class GroupPage(SimpleInterface):  # type: ignore[misc]
             Shown(image_uri(path.read_bytes(), "svg"), caption)
             for path, caption in zip(_paths(self.inputs.figures), captions, strict=True)
         ]
+        methods = [*(self.inputs.methods if isdefined(self.inputs.methods) else ())]
+        if isdefined(self.inputs.map_methods):
+            methods.append(self.inputs.map_methods)
         report = GroupReport(
             plan=plan,
             blinded=plan.needs_groups and not self.inputs.unblind,
@@ -331,8 +337,11 @@ class GroupPage(SimpleInterface):  # type: ignore[misc]
             results=shown.results,
             exclusions=read_table(self.inputs.exclusions),
             figures=figures,
-            maps=(),
-            methods=self.inputs.methods if isdefined(self.inputs.methods) else (),
+            map_figures=[
+                image_uri(path.read_bytes(), "png") for path in _paths(self.inputs.map_figures)
+            ],
+            map_facts=self.inputs.map_facts if isdefined(self.inputs.map_facts) else (),
+            methods=methods,
             version=__version__,
         )
         path = Path(runtime.cwd) / f"{self.inputs.place}.html"

@@ -30,7 +30,6 @@ from pipeline.bids.group_maps import (
     statistic_text,
 )
 from pipeline.core.volume import Volume
-from pipeline.interfaces.outputs import publish
 from pipeline.io.group_maps import (
     LEAST_SHARE,
     changes,
@@ -404,29 +403,3 @@ def _comparison_title(facts: Mapping[str, Any]) -> tuple[str, ...]:
     if facts["Kind"] == "paired":
         return (*groups, "change", numbers)
     return (groups[0], f"− {groups[1]}", "change", numbers)
-
-
-class _SaveGroupMapsInputSpec(BaseInterfaceInputSpec):  # type: ignore[misc]
-    out_dir = traits.Directory(mandatory=True, desc="root of the derivatives")
-    folder = traits.Str("group", usedefault=True, desc="of the group level, below the root")
-    files = traits.List(File(exists=True), mandatory=True, desc="named as they shall be")
-
-
-class _SaveGroupMapsOutputSpec(TraitedSpec):  # type: ignore[misc]
-    out_files = traits.List(traits.Str, desc="what was written, absolute paths")
-
-
-class SaveGroupMaps(SimpleInterface):  # type: ignore[misc]
-    """Copy maps, sidecars and figures to their place; what is there unchanged is not touched.
-
-    It always runs, so that an output that was deleted comes back from the working directory.
-    """
-
-    input_spec, output_spec = _SaveGroupMapsInputSpec, _SaveGroupMapsOutputSpec
-    _always_run = True
-
-    def _run_interface(self, runtime: Any) -> Any:
-        root = Path(self.inputs.out_dir) / self.inputs.folder
-        places = [publish(Path(file), root / Path(file).name) for file in self.inputs.files]
-        self._results["out_files"] = [str(place) for place in places]
-        return runtime

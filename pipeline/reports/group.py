@@ -38,6 +38,11 @@ _BLINDED = (
     "The study is blinded: nobody's group was read, all subjects are described together, and "
     "nothing was tested. petbind ... group --unblind reads the groups, and makes the tests."
 )
+_FAMILIES = {
+    "confirmatory": "Confirmatory tests",
+    "exploratory": "Exploratory tests",
+    "descriptive": "Other terms of the same models, and sample sizes, for description",
+}
 _CHECKS = {
     "shapiro_p": "normal",
     "brown_forsythe_p": "equal variances",
@@ -59,8 +64,10 @@ class GroupReport:
     """One row per planned test and region; empty while blinded."""
     exclusions: pd.DataFrame
     figures: Sequence[Shown]
-    maps: Sequence[Section]
-    """Mean images and what was tested voxel by voxel."""
+    map_figures: Sequence[str]
+    """Data URIs: mean maps, then maps of t where there are any."""
+    map_facts: Sequence[Mapping[str, Any]]
+    """Of every voxelwise comparison; see `CompareMaps`."""
     methods: Sequence[str]
     version: str
 
@@ -70,7 +77,7 @@ def render_group(report: GroupReport) -> str:
     sections = [
         _figures(report),
         *_tests(report),
-        *report.maps,
+        _maps(report),
         _left_out(report),
         _values(report),
         Section("methods", "Methods", text=[public(text) for text in report.methods]),
@@ -136,24 +143,21 @@ def _figures(report: GroupReport) -> Section | None:
 def _tests(report: GroupReport) -> list[Section]:
     """One section per family: confirmatory, exploratory, and what is only described."""
     sections = []
-    for family, block in report.results.groupby("family", sort=False):
+    for family, title in _FAMILIES.items():
+        block = report.results[report.results["family"] == family]
+        if block.empty:
+            continue
         tables = [
-            _test_table(str(title), rows, report.plan)
-            for title, rows in block.groupby("title", sort=False)
+            _test_table(rows, report.plan)
+            for _, rows in block.groupby(["title", "test_name"], sort=False)
         ]
         sections.append(
-            Section(
-                str(family),
-                f"{str(family).capitalize()} tests",
-                str(family).capitalize(),
-                text=_reasons(block),
-                tables=tables,
-            )
+            Section(family, title, family.capitalize(), text=_reasons(block), tables=tables)
         )
     return sections
 
 
-def _test_table(title: str, rows: pd.DataFrame, plan: StudyPlan) -> Table:
+def _test_table(rows: pd.DataFrame, plan: StudyPlan) -> Table:
     """One planned test in every region and group."""
     heads = [
         *(["Region"] if rows["region"].notna().any() else []),
@@ -163,17 +167,27 @@ def _test_table(title: str, rows: pd.DataFrame, plan: StudyPlan) -> Table:
         "Statistic",
         "p",
         "adjusted p",
-        _one_of(rows["estimate_name"]) or "Estimate",
+        "Estimate",
         "95 % CI",
-        _one_of(rows["effect_name"]) or "Effect",
+        "Effect",
         "95 % CI",
         "Power",
         "Against the assumptions",
     ]
-    caption = f"{title}: {_one_of(rows['test_name'])}; {_shown_variable(rows, plan)}"
-    return Table(
-        heads, [_test_cells(row, heads, plan) for row in rows.to_dict("records")], caption
-    )
+    named = [
+        f"{what}: {name}"
+        for what, name in (
+            ("Estimate", _one_of(rows["estimate_name"])),
+            ("effect", _one_of(rows["effect_name"])),
+        )
+        if name
+    ]
+    told = [
+        f"{_one_of(rows['title'])}: {_one_of(rows['test_name'])} of {_shown_variable(rows, plan)}"
+    ]
+    caption = ". ".join([*told, "; ".join(named)] if named else told)
+    cells = [_test_cells(row, heads, plan) for row in rows.to_dict("records")]
+    return Table(heads, cells, caption)
 
 
 def _test_cells(row: Mapping[Hashable, Any], heads: Sequence[str], plan: StudyPlan) -> list[Cell]:
@@ -215,6 +229,40 @@ def _against(row: Mapping[Hashable, Any]) -> Cell:
     """Checks that speak against what the test takes for granted."""
     told = [name for key, name in _CHECKS.items() if row[key] < 0.05]
     return Cell(f"not {', not '.join(told)}" if told else "", "flag" if told else "text")
+
+
+_MAP_CAPTIONS = (
+    "Mean of the maps in MNI152 space, by group and session, with the regions outlined.",
+    "t of the change, voxel by voxel; what passes the threshold of the plan is outlined.",
+)
+
+
+def _maps(report: GroupReport) -> Section | None:
+    if not report.map_figures:
+        return None
+    figures = [
+        Shown(uri, caption)
+        for uri, caption in zip(report.map_figures, _MAP_CAPTIONS, strict=False)
+    ]
+    heads = ["Comparison", "n", "Mask (mL)", "Smallest t", "Largest t", "Smallest p, FWE",
+             "Significant (mL)", "Why there is none"]  # fmt: skip
+    rows = [_map_cells(facts) for facts in report.map_facts]
+    tables = [Table(heads, rows, "Change, voxel by voxel")] if rows else []
+    return Section("maps", "Maps", figures=figures, tables=tables)
+
+
+def _map_cells(facts: Mapping[str, Any]) -> list[Cell]:
+    groups = facts["Groups"] or ["all subjects"]
+    name = f"{groups[0]} − {groups[1]}" if len(groups) > 1 else groups[0]
+    numbers = ("MaskVolume_mL", "SmallestT", "LargestT")
+    return [
+        Cell(str(name)),
+        Cell(" + ".join(map(str, facts["N"])), "number"),
+        *(number(facts.get(key, math.nan)) for key in numbers),
+        _p_cell(facts.get("SmallestP", math.nan), math.nan),
+        number(facts.get("SignificantVolume_mL", math.nan)),
+        Cell(str(facts["Reason"])),
+    ]
 
 
 def _left_out(report: GroupReport) -> Section:

@@ -128,6 +128,8 @@ class Planned:
     title: str
     confirmatory: bool
     """Whether the study stands or falls with it; exploratory otherwise."""
+    regions: tuple[str, ...] = ()
+    """Regions in which it is made; empty for all of the plan."""
 
 
 @dataclass(frozen=True, kw_only=True)

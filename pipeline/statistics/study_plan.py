@@ -24,10 +24,10 @@ RADIOCHEMISTRY = {
     "injected_mbq": "Injected radioactivity (MBq)",
     "molar_activity_gbq_per_umol": "Molar activity (GBq/µmol)",
     "injected_mass_ug": "Injected mass (µg)",
-    "reference_suv": "Uptake of the reference region, SUV (g/mL)",
-    "reference_suv_late": "The same, late frames (g/mL)",
-    "reference_percent_per_litre": "Uptake of the reference region (% of the injected dose per L)",
-    "reference_percent_per_litre_late": "The same, late frames (%/L)",
+    "reference_suv": "Reference region, SUV (g/mL)",
+    "reference_suv_late": "Reference region, SUV of late frames (g/mL)",
+    "reference_percent_per_litre": "Reference region, share of the injected dose (%/L)",
+    "reference_percent_per_litre_late": "Reference region, the same of late frames (%/L)",
 }
 """What a cohort's table knows of every scan, with the text that figures and tables show."""
 

@@ -20,7 +20,6 @@ from pipeline.interfaces.group_maps import (
     DrawStatisticMaps,
     MeanMaps,
     MniRegions,
-    SaveGroupMaps,
 )
 from pipeline.io.images import write_array
 from pipeline.io.map_inference import Inference
@@ -223,25 +222,12 @@ def test_regions_and_figures(study, head, tmp_path):
     assert nothing.svg == nothing.png == nothing.page_png == []
 
 
-def test_saved_files_keep_their_names_and_are_left_alone(tmp_path):
-    source = tmp_path / "group_meas-BPND_desc-mean_mimap.json"
-    source.write_text("{}")
-    inputs = {"out_dir": str(tmp_path / "out"), "files": [str(source)]}
-    (tmp_path / "out").mkdir()
-    made = run(SaveGroupMaps, tmp_path / "first", **inputs)
-    place = tmp_path / "out" / "group" / source.name
-    assert made.out_files == [str(place)]
-    before = place.stat().st_mtime_ns
-    run(SaveGroupMaps, tmp_path / "second", **inputs)
-    assert place.stat().st_mtime_ns == before
-
-
 @pytest.mark.parametrize("groups", [(), ("a",), ("a", "b"), ("a", "b", "c")])
 @pytest.mark.parametrize("compared", [None, ("pre", "post")])
-def test_nothing_dangles(tmp_path, groups, compared):
+def test_nothing_dangles(groups, compared):
     design = replace(DESIGN, groups=groups, compared=compared)
     workflow = init_group_maps_wf(
-        tmp_path, design, Voxelwise(inference="tfce"), MarkedRegions({"HIP": (17, 53)})
+        design, Voxelwise(inference="tfce"), MarkedRegions({"HIP": (17, 53)})
     )
     assert dangling_ports(workflow) == []
     assert ("family-wise" in methods(design, Voxelwise(inference="tfce")).lower()) == bool(

@@ -311,14 +311,20 @@ def test_transforms_of_two_sessions_cannot_meet(scan, folders):
 
 
 def test_nothing_dangles_in_the_group(tmp_path, folders):
+    from pipeline.bids.group_table import find_group_sources
     from workflows.group import group_design
 
     for folder in (folders.out_dir, folders.bids_dir):
         folder.mkdir(parents=True, exist_ok=True)
     kinpar = folders.out_dir / "sub-01" / "ses-pre" / "pet"
     kinpar.mkdir(parents=True)
-    (kinpar / "sub-01_ses-pre_model-SRTM_kinpar.tsv").touch()
-    workflow = init_group_wf(folders.out_dir, folders.bids_dir, group_design(Settings().group))
+    (kinpar / "sub-01_ses-pre_model-SRTM_kinpar.tsv").write_text("index\tname\tBPND\n")
+    name = "sub-01_ses-pre_space-MNI152NLin2009cAsym_model-SRTM_meas-BPND_mimap.nii.gz"
+    (kinpar / name).touch()
+    settings, design = Settings(), group_design(Settings().group, unblind=False)
+    sources = find_group_sources(folders.out_dir, folders.bids_dir, design)
+    workflow = init_group_wf(folders.out_dir, sources, design, settings)
+    assert workflow.get_node("group_maps_wf") is not None
     assert dangling_ports(workflow) == []
 
 

@@ -10,6 +10,7 @@ import pytest
 from graph import dangling_ports
 from pipeline.bids.group_table import find_group_sources
 from pipeline.cli.main import main
+from pipeline.config.schema import Settings
 from pipeline.io.tables import read_json, read_table, write_json, write_table
 from pipeline.statistics.design import GroupDesign
 from workflows.group import init_group_wf
@@ -134,7 +135,7 @@ def study(tmp_path):
 def test_nothing_dangles(study):
     design = GroupDesign()
     sources = find_group_sources(study.out, study.raw, design)
-    assert dangling_ports(init_group_wf(study.out, sources, design)) == []
+    assert dangling_ports(init_group_wf(study.out, sources, design, Settings())) == []
 
 
 def test_a_declared_plan_becomes_tables_figures_and_a_page(study):
