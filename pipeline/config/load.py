@@ -14,6 +14,7 @@ from typing import Any, cast, get_args
 from pydantic import BaseModel, ValidationError
 
 from pipeline.config.kinetics import Kinetics
+from pipeline.config.plan import told_problem
 from pipeline.config.regions import Ellipsoid, MniImage, Regions
 from pipeline.config.schema import Settings
 from pipeline.core.errors import ConfigError
@@ -208,6 +209,10 @@ def _explain(error: ValidationError, source: str) -> str:
     problems = error.errors(include_url=False)
     lines = [f"{source}: {len(problems)} problem(s)"]
     for problem in problems:
+        if problem["loc"][:2] == ("group", "plan") and len(problem["loc"]) > 2:
+            inside = {**problem, "loc": problem["loc"][2:]}
+            lines.append(f"  group.plan, {told_problem(inside).strip()}")
+            continue
         where = ".".join(_written_place(problem["loc"]))
         message = problem["msg"].removeprefix("Value error, ")
         if problem["type"] == "union_tag_invalid":

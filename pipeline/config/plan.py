@@ -127,8 +127,16 @@ class Plan(Section):
 
     @property
     def described(self) -> tuple[str, ...]:
-        """Variables, and scores that no test looks at."""
-        return tuple(dict.fromkeys([*self.variables, *(score.name for score in self.derived)]))
+        """Variables, and columns and scores that no test looks at."""
+        parts = {name for score in self.derived for name in getattr(score, "minus", ())}
+        words = {score.of for score in self.words}
+        declared = [
+            name
+            for name in (*self.subject_columns, *self.session_columns)
+            if name not in parts | words
+        ]
+        scores = (score.name for score in self.derived)
+        return tuple(dict.fromkeys([*self.variables, *declared, *scores]))
 
     @property
     def words(self) -> tuple[Equals, ...]:
@@ -332,11 +340,11 @@ def load_plan(path: Path) -> Plan:
     except ValidationError as error:
         problems = error.errors(include_url=False)
         lines = [f"{path}: {len(problems)} problem(s)"]
-        raise ConfigError("\n".join([*lines, *map(_told, problems)])) from error
+        raise ConfigError("\n".join([*lines, *map(told_problem, problems)])) from error
 
 
-def _told(problem: Any) -> str:
-    """One problem, with tests and scores counted from 1, without the kind in between."""
+def told_problem(problem: Any) -> str:
+    """One problem of a plan on a line, with tests and scores counted from 1, without the kind in between."""
     place = list(problem["loc"])
     listed = len(place) > 1 and place[0] in ("tests", "derived", "joined")
     kind = str(place[0]) if place else ""

@@ -82,8 +82,7 @@ class StudyPlan:
     def clinical(self) -> tuple[str, ...]:
         """Scales with a value per subject and session."""
         declared = (n for n in self.layout.session_columns if n not in OF_SCAN)
-        words = {score.of for score in self.words}
-        return tuple(name for name in declared if name in self.columns and name not in words)
+        return tuple(name for name in declared if name in self.described)
 
     @property
     def responders(self) -> tuple[str, ...]:
