@@ -142,7 +142,7 @@ def _paired(
             rotation_mode="anchor",
         )
         below = _joined(panel.below, layout.panel_in - _AXIS_IN)
-        ax.set_xlabel(below, fontsize=SMALL_PT, labelpad=1)
+        ax.set_xlabel(below, fontsize=SMALL_PT, labelpad=2.5)
     for ax in grid.flat[len(panels) :]:
         ax.set_axis_off()
     for ax in grid[:, 0]:

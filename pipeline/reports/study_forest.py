@@ -12,7 +12,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.ticker import NullFormatter, StrMethodFormatter
+from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
 
 from pipeline.core.volume import FloatArray
 from pipeline.reports.study_shown import (
@@ -37,6 +37,21 @@ _NAMES = {
 }
 _RATIOS = ("odds ratio",)
 """Effects whose absence is 1, on a logarithmic axis."""
+_LOOKS: Mapping[str, Mapping[str, Any]] = {
+    "confirmatory": {
+        "marker": "o", "markersize": 4.5, "markeredgecolor": BLUE, "markerfacecolor": BLUE,
+    },
+    "exploratory": {
+        "marker": "o", "markersize": 4.5, "markeredgecolor": BLUE, "markerfacecolor": "white",
+    },
+    "descriptive": {
+        "marker": "D", "markersize": 3.5, "markeredgecolor": MUTED, "markerfacecolor": "white",
+    },
+}  # fmt: skip
+_BEYOND = 5.0
+"""Room for an arrow on a logarithmic axis, as a ratio."""
+_DECADES = 2
+"""Up to how many have ticks in between."""
 _LETTERS = 40
 _ROW_IN = 0.19
 _FACET_IN = 0.5
@@ -52,7 +67,7 @@ class _Facet:
     """Effect with interval, and p."""
     effects: FloatArray
     """(N, 3) effect, lower and upper end."""
-    confirmatory: tuple[bool, ...]
+    families: tuple[str, ...]
 
     @property
     def places(self) -> FloatArray:
@@ -71,8 +86,9 @@ class _Facet:
 def forest_figure(results: pd.DataFrame) -> Figure | None:
     """One facet per kind of standardised effect, and in it one row per planned result with it.
 
-    Full markers are confirmatory results, hollow ones exploratory. A vertical line stands where
-    there is no effect. Ends of intervals that lie outside of the axis are arrows.
+    Full markers are confirmatory results, hollow ones exploratory, grey diamonds what the plan
+    only describes. A vertical line stands where there is no effect. Ends of intervals that lie
+    outside of the axis are arrows.
 
     Parameters
     ----------
@@ -96,7 +112,7 @@ def forest_figure(results: pd.DataFrame) -> Figure | None:
                 labels=tuple(map(_label, cells)),
                 found=tuple(_found(row, row["family"] in adjusted) for row in cells),
                 effects=rows[["effect", "effect_low", "effect_high"]].to_numpy(float),
-                confirmatory=tuple(rows["family"] == "confirmatory"),
+                families=tuple(rows["family"]),
             )
         )
     return _drawn(facets) if facets else None
@@ -148,36 +164,32 @@ def _drawn(facets: list[_Facet]) -> Figure:
     grid = figure.subplots(len(facets), 1, squeeze=False, height_ratios=rows)
     for ax, facet in zip(grid[:, 0], facets, strict=True):
         _draw(ax, facet)
-    families = {family for facet in facets for family in facet.confirmatory}
-    names = {True: "confirmatory", False: "exploratory"}
-    legend_below(figure, [_handle(f, names[f]) for f in (True, False) if f in families])
+    found = {family for facet in facets for family in facet.families}
+    handles = [
+        Line2D([], [], linestyle="none", label=family, **looks)
+        for family, looks in _LOOKS.items()
+        if family in found
+    ]
+    legend_below(figure, handles)
     return figure
-
-
-def _handle(filled: bool, name: str) -> Line2D:
-    return Line2D(
-        [], [], linestyle="none", marker="o", markersize=4.5, label=name, markeredgecolor=BLUE,
-        markerfacecolor=BLUE if filled else "white",
-    )  # fmt: skip
 
 
 def _draw(ax: Axes, facet: _Facet) -> None:
     ratio = facet.name in _RATIOS
+    left, right = _limits(facet.effects, ratio)
     if ratio:
+        few = right / left < 10**_DECADES
         ax.set_xscale("log")
+        ax.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0) if few else (1.0,)))
         ax.xaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
         ax.xaxis.set_minor_formatter(NullFormatter())
-    left, right = _limits(facet.effects, ratio)
     ax.axvline(1.0 if ratio else 0.0, color=MUTED, linewidth=0.8, zorder=1)
-    for place, (effect, low, high), filled in zip(
-        facet.places, facet.effects, facet.confirmatory, strict=True
-    ):
-        _draw_interval(ax, place, (low, high), (left, right))
+    rows = zip(facet.places, facet.effects, facet.families, strict=True)
+    for place, (effect, low, high), family in rows:
+        looks = _LOOKS[family]
+        _draw_interval(ax, place, (low, high), (left, right), looks["markeredgecolor"])
         if left <= effect <= right:
-            ax.plot(
-                effect, place, marker="o", markersize=4.5, markeredgecolor=BLUE,
-                markerfacecolor=BLUE if filled else "white", zorder=3,
-            )  # fmt: skip
+            ax.plot(effect, place, zorder=3, **looks)
     ax.set_xlim(left, right)
     ax.set_ylim(facet.rows, 0)
     ax.set_yticks(facet.places, facet.labels)
@@ -197,19 +209,25 @@ def _draw(ax: Axes, facet: _Facet) -> None:
 
 
 def _draw_interval(
-    ax: Axes, place: float, interval: tuple[float, float], limits: tuple[float, float]
+    ax: Axes,
+    place: float,
+    interval: tuple[float, float],
+    limits: tuple[float, float],
+    colour: str,
 ) -> None:
     if np.isnan(interval).any():
         return
     low, high = np.clip(interval, *limits)
-    ax.plot([low, high], [place, place], color=BLUE, linewidth=1.2, zorder=2)
+    ax.plot([low, high], [place, place], color=colour, linewidth=1.2, zorder=2)
     for end, shown, arrow in zip(interval, (low, high), "<>", strict=True):
         if end != shown:
-            ax.plot(shown, place, marker=arrow, markersize=4, color=BLUE, clip_on=False, zorder=2)
+            ax.plot(
+                shown, place, marker=arrow, markersize=4, color=colour, clip_on=False, zorder=2
+            )
 
 
 def _limits(effects: FloatArray, ratio: bool) -> tuple[float, float]:
-    """Ends of the axis: all that is finite, and where there is no effect."""
+    """Ends of the axis: all that is finite, no effect, and room for arrows of ratios."""
     if not ratio:
         finite = np.append(effects[np.isfinite(effects)], 0.0)
         low, high = float(finite.min()), float(finite.max())
@@ -217,6 +235,8 @@ def _limits(effects: FloatArray, ratio: bool) -> tuple[float, float]:
         return low - margin, high + margin
     finite = np.append(effects[np.isfinite(effects) & (effects > 0)], 1.0)
     span = np.log([finite.min(), finite.max()])
+    endless = np.array([(effects == 0).any(), np.isposinf(effects).any()])
+    span += np.log(_BEYOND) * endless * (-1, 1)
     margin = 0.04 * (span[1] - span[0]) or 0.5
     low, high = np.exp([span[0] - margin, span[1] + margin])
     return float(low), float(high)

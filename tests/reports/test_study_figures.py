@@ -355,6 +355,17 @@ def test_forest_has_a_row_for_every_effect_and_a_facet_for_every_kind():
     assert texts_of(second)[0] == "∞ [1.20, ∞]"
 
 
+def test_what_the_plan_only_describes_is_a_diamond_with_the_name_of_its_term():
+    row = interaction_row(
+        0.03, family="descriptive", test_name="time", n_by_group="2 1",
+        effect_name="partial eta squared", effect=0.2, effect_low=0.0, effect_high=0.4,
+    )  # fmt: skip
+    figure = forest_figure(results(row))
+    assert len(lines(figure.axes[0], marker="D")) == 1
+    assert [t.get_text() for t in figure.axes[0].get_yticklabels()] == ["Test, ACC, time"]
+    assert [t.get_text() for t in figure.legends[0].get_texts()] == ["descriptive"]
+
+
 def test_an_interval_without_end_is_an_arrow_at_that_end():
     ax = forest_figure(forest_rows()).axes[1]
     assert not lines(ax, marker="o")
