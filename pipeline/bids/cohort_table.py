@@ -63,7 +63,9 @@ def gather(sources: GroupSources, design: GroupDesign) -> Cohort:
     groups = _groups(clinical, design)
     if design.plan is None:
         found = _group_labels(groups, table)
-        plan = usual_plan(regions, sessions, design.group_column, found, measured)
+        plan = usual_plan(
+            regions, sessions, design.group_column, found, measured, tested=bool(design.sessions)
+        )
     else:
         plan = design.plan.with_columns_of_scan(measured)
         _require_regions(plan.layout.regions_read, regions)

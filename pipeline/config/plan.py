@@ -344,7 +344,7 @@ def load_plan(path: Path) -> Plan:
 
 
 def told_problem(problem: Any) -> str:
-    """One problem of a plan on a line, with tests and scores counted from 1, without the kind in between."""
+    """One problem of a plan on a line; tests and scores are counted from 1."""
     place = list(problem["loc"])
     listed = len(place) > 1 and place[0] in ("tests", "derived", "joined")
     kind = str(place[0]) if place else ""

@@ -168,7 +168,8 @@ class TestGroup(SimpleInterface):  # type: ignore[misc]
     def _run_interface(self, runtime: Any) -> Any:
         plan, folder = self.inputs.plan, Path(runtime.cwd)
         blinded = plan.needs_groups and not self.inputs.unblind
-        study = planned_study(Path(self.inputs.study), plan, unblind=self.inputs.unblind)
+        known = plan.without_groups if blinded else plan
+        study = planned_study(Path(self.inputs.study), known, unblind=self.inputs.unblind)
         source = f"bids::{self.inputs.place}/{GROUP_NAMES['study']}.tsv"
         about = {"Blinded": blinded, "Sources": [source], **_software()}
         made = {

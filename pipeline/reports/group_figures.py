@@ -12,20 +12,21 @@ from matplotlib.figure import Figure
 from pipeline.reports.study_figures import paired_figure, value_figure
 from pipeline.reports.study_forest import forest_figure
 from pipeline.reports.study_scatter import scatter_figure
-from pipeline.reports.study_shown import StudyShown
+from pipeline.reports.study_shown import PRINT_WIDTH_IN, StudyShown
 from pipeline.statistics.study_plan import StudyPlan
 
 _PAIRED = (
-    "Every subject over the sessions (thin lines), and the mean with its 95 % interval of those "
-    "with all sessions (thick). Crosses: subjects with one session only, in no mean and no test."
+    "Thin lines: subjects; dotted: some sessions missing; crosses: one session only. Thick: mean "
+    "of subjects with all sessions, with its 95 % confidence interval. adj.: p adjusted as the "
+    "plan says."
 )
 _VALUES = "Every subject's value, by region."
 _SCATTER = (
-    "Correlations of the plan, one point per subject; lines are least squares with the 95 % band "
-    "of the mean."
+    "One point per subject; the line is that of least squares with its pointwise 95 % band "
+    "(Pearson only)."
 )
 _FOREST = (
-    "Standardised effects with 95 % intervals; full marks are confirmatory tests, hollow ones "
+    "Standardised effects of the planned tests with 95 % intervals; filled: confirmatory, hollow: "
     "exploratory."
 )
 
@@ -37,6 +38,11 @@ class GroupFigure:
     name: str
     figure: Figure
     caption: str
+
+    @property
+    def width_percent(self) -> float:
+        """Width on a page as wide as the widest figure in print."""
+        return min(100 * float(self.figure.get_figwidth()) / PRINT_WIDTH_IN, 100)
 
 
 def shown_study(plan: StudyPlan, values: pd.DataFrame, results: pd.DataFrame) -> StudyShown:
@@ -76,9 +82,10 @@ def group_figures(
     if results.empty:
         return
     correlations = results[results["kind"] == "correlation"]
-    if not correlations.empty and (drawn := scatter_figure(shown, correlations)) is not None:
-        yield GroupFigure("correlations", drawn, _SCATTER)
-    if (drawn := forest_figure(results)) is not None:
+    for (number, title), rows in correlations.groupby(["test", "title"], sort=False):
+        if (drawn := scatter_figure(shown, rows)) is not None:
+            yield GroupFigure(f"correlation{number}", drawn, f"{title}. {_SCATTER}")
+    if (drawn := forest_figure(results[results["family"] != "descriptive"])) is not None:
         yield GroupFigure("effects", drawn, _FOREST)
 
 

@@ -84,7 +84,7 @@ class _Facet:
 
 
 def forest_figure(results: pd.DataFrame) -> Figure | None:
-    """One facet per kind of standardised effect, and in it one row per planned result with it.
+    """One facet per kind of standardised effect, and in it one row per result that has it.
 
     Full markers are confirmatory results, hollow ones exploratory, grey diamonds what the plan
     only describes. A vertical line stands where there is no effect. Ends of intervals that lie
@@ -100,8 +100,7 @@ def forest_figure(results: pd.DataFrame) -> Figure | None:
     Figure or None
         None where no result has an effect.
     """
-    planned = results["family"] != "descriptive"
-    known = results[planned & results["effect"].notna() & results["effect_name"].notna()]
+    known = results[results["effect"].notna() & results["effect_name"].notna()]
     adjusted = adjusted_families(results)
     facets = []
     for name, rows in known.groupby("effect_name", sort=False):

@@ -96,6 +96,11 @@ class StudyPlan:
         of_region = {self.outcome, *(region.volume for region in self.layout.joined)}
         return tuple(name for name in self.described if name not in {*later, *of_region, *OF_SCAN})
 
+    @property
+    def without_groups(self) -> StudyPlan:
+        """The plan as long as nobody may know who is in which group."""
+        return replace(self, layout=replace(self.layout, groups=()))
+
     def with_columns_of_scan(self, names: tuple[str, ...]) -> StudyPlan:
         """The plan, describing these columns of `OF_SCAN` too."""
         new = tuple(name for name in names if name not in self.columns)
@@ -116,6 +121,8 @@ def usual_plan(
     group_column: str | None,
     groups: tuple[str, ...],
     of_scan: tuple[str, ...],
+    *,
+    tested: bool = True,
 ) -> StudyPlan:
     """What is done where nothing was declared: exploratory tests of every region and scan.
 
@@ -127,6 +134,8 @@ def usual_plan(
         Column that holds the groups; None where there is one group.
     of_scan : tuple of str
         Columns of `OF_SCAN` that hold something.
+    tested : bool
+        Whether anything is tested at all.
 
     Returns
     -------
@@ -136,7 +145,7 @@ def usual_plan(
     """
     blinded = group_column is not None and not groups
     tests: list[PlannedTest] = []
-    if len(sessions) == 2 and not blinded:
+    if tested and len(sessions) == 2 and not blinded:
         for name in ("", *of_scan):
             tests += _change_of(name, groups)
     return StudyPlan(

@@ -147,7 +147,7 @@ def test_a_declared_plan_becomes_tables_figures_and_a_page(study):
         assert f"group/group_desc-{name}.tsv" in written
         explained = read_json(study.out / f"group/group_desc-{name}.json")
         assert set(study.table(name).columns) <= set(explained), name
-    for name in ("BPND", "MADRS", "correlations", "effects"):
+    for name in ("BPND", "MADRS", "correlation3", "effects"):
         assert f"group/group_desc-{name}_figure.svg" in written
         assert f"group/group_desc-{name}_figure.png" in written
     sidecar = read_json(study.out / "group/group_desc-study_table.json")
@@ -330,11 +330,11 @@ def test_a_change_of_the_reference_region_is_seen(study):
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        (('"MADRS"]', '"MADRSS"]'), "derived relief"),
+        (('"MADRS"]', '"MADRSS"]'), "no column 'MADRSS', which the plan names"),
         (('regions = ["ACC", "HIP"]', 'regions = ["ACC", "HIPP"]'), "did you mean 'HIP'"),
         (('groups = ["active", "placebo"]', 'groups = ["active", "sham"]'),
          "participants.tsv: column group: no line has 'sham'"),
-        (('sessions = ["pre", "post"]\ngroups', 'sessions = ["pre", "later"]\ngroups'), "later"),
+        (('"post"', '"later"'), "of session later, which the plan names; sessions found: post"),
         (('kind = "fisher"', 'kind = "fischer"'), "kind 'fischer' is not one of"),
         (('subject_columns = ["age"]', 'subject_columns = ["ages"]'), "age"),
     ],
