@@ -48,6 +48,8 @@ class _Marks:
 
     labels: Volume
     names: Mapping[int, str]
+    tint: float = 0.35
+    """How far colours go towards white: outlines lie on dark maps, or on light ones."""
 
     @property
     def present(self) -> list[int]:
@@ -56,9 +58,12 @@ class _Marks:
 
     @property
     def colours(self) -> dict[int, Colour]:
-        """One for each region, light enough for a black ground."""
+        """One for each region."""
         palette = distinct_colours(len(self.names))
-        light = [tuple(0.35 + 0.65 * channel for channel in colour) for colour in palette]
+        light = [
+            tuple(self.tint + (1 - self.tint) * channel for channel in colour)
+            for colour in palette
+        ]
         return {n: (r, g, b) for n, (r, g, b) in zip(self.names, light, strict=True)}
 
 
@@ -107,12 +112,8 @@ def statistic_map_figure(
         _percentile(row.volume.with_data(np.abs(row.volume.data)), brain, 99.9) for row in rows
     )
     top = max(3.0, _round_up(max(ends, default=3.0)))
-    label = "$t$" + (
-        ", outlined in black where it passes" if any(r.passed is not None for r in rows) else ""
-    )
-    return _drawn(
-        rows, template, _Marks(regions, names), _Look(_T_COLOURS, (-top, top), label, "both")
-    )
+    look = _Look(_T_COLOURS, (-top, top), "$t$", "both")
+    return _drawn(rows, template, _Marks(regions, names, tint=0.0), look)
 
 
 @dataclass(frozen=True)
