@@ -88,7 +88,7 @@ def init_group_wf(
             *((test, node, same("values", "results")) for node in (tabulate, draw, page)),
             (gather, page, same("runs")),
             (test, page, same("exclusions", "methods")),
-            (draw, page, same("figures", "captions")),
+            (draw, page, same("figures", "captions", "widths")),
             *(
                 (node, files, [("files", f"in{i}")])
                 for i, node in enumerate((gather, test, tabulate, draw), start=1)

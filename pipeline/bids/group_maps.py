@@ -15,10 +15,10 @@ from pipeline.core.errors import DataError
 _DIVIDING = ("task", "trc", "rec", "model", "desc")
 """Entities that are never mixed; runs are averaged."""
 _SETTING = {
-    "task": "--task-label",
-    "trc": "--tracer-label",
-    "rec": "--rec-label",
-    "model": "the model of the group's outcome",
+    "task": "group.task",
+    "trc": "group.tracer",
+    "rec": "group.reconstruction",
+    "model": "group.model",
     "desc": "the desc label of the maps",
 }
 

@@ -256,6 +256,7 @@ def _paper_contents(plan: StudyPlan) -> PaperContents:
 class _FiguresOutputSpec(TraitedSpec):  # type: ignore[misc]
     figures = OutputMultiObject(File(exists=True), desc="figures of the page, SVG, in its order")
     captions = traits.List(traits.Str, desc="words below each")
+    widths = traits.List(traits.Float, desc="of each on the page, per cent")
     files = OutputMultiObject(File(exists=True), desc="SVG for papers, PNG for slides")
 
 
@@ -266,16 +267,18 @@ class DrawGroup(SimpleInterface):  # type: ignore[misc]
 
     def _run_interface(self, runtime: Any) -> Any:
         shown, folder = _shown(self.inputs), Path(runtime.cwd)
-        files, captions = [], []
+        files, captions, widths = [], [], []
         for drawn in group_figures(self.inputs.plan, shown.values, shown.results):
             for kind in ("svg", "png"):
                 path = folder / f"group_desc-{drawn.name}_figure.{kind}"
                 path.write_bytes(figure_bytes(drawn.figure, kind, dpi=300))
                 files.append(str(path))
             captions.append(drawn.caption)
+            widths.append(drawn.width_percent)
         self._results |= {
             "figures": [path for path in files if path.endswith(".svg")],
             "captions": captions,
+            "widths": widths,
             "files": files,
         }
         return runtime
@@ -303,6 +306,7 @@ class _PageInputSpec(_ShowInputSpec):
     exclusions = File(exists=True, mandatory=True, desc="what is missing, odd or left out")
     figures = InputMultiObject(File(exists=True), desc="SVG, in the order of the page")
     captions = traits.List(traits.Str, desc="words below each")
+    widths = traits.List(traits.Float, desc="of each on the page, per cent")
     methods = traits.List(traits.Str, desc="sentences on what was done")
     map_figures = InputMultiObject(File(exists=True), desc="PNG of maps of the cohort")
     map_facts = traits.List(traits.Dict, desc="of every voxelwise comparison")
@@ -322,10 +326,11 @@ class GroupPage(SimpleInterface):  # type: ignore[misc]
 
     def _run_interface(self, runtime: Any) -> Any:
         shown, plan = _shown(self.inputs), self.inputs.plan
-        captions = self.inputs.captions if isdefined(self.inputs.captions) else []
         figures = [
-            Shown(image_uri(path.read_bytes(), "svg"), caption)
-            for path, caption in zip(_paths(self.inputs.figures), captions, strict=True)
+            Shown(image_uri(path.read_bytes(), "svg"), caption, width_percent=width)
+            for path, caption, width in zip(
+                _paths(self.inputs.figures), self.inputs.captions, self.inputs.widths, strict=True
+            )
         ]
         methods = [*(self.inputs.methods if isdefined(self.inputs.methods) else ())]
         if isdefined(self.inputs.map_methods):
