@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -159,59 +159,62 @@ def _tests(report: GroupReport) -> list[Section]:
 
 def _test_table(rows: pd.DataFrame, plan: StudyPlan) -> Table:
     """One planned test in every region and group."""
-    heads = [
-        *(["Region"] if rows["region"].notna().any() else []),
-        *(["Groups"] if rows["groups"].notna().any() else []),
-        "n",
-        "Left out",
-        "Statistic",
-        "p",
-        "adjusted p",
-        "Estimate",
-        "95 % CI",
-        "Effect",
-        "95 % CI",
-        "Power",
-        "Against the assumptions",
-    ]
+    columns = _test_columns(rows, plan)
+    cells = [[cell(row) for cell in columns.values()] for row in rows.to_dict("records")]
+    heads = [head.rstrip() for head in columns]
+    return Table(heads, cells, _test_caption(rows, plan))
+
+
+def _test_columns(
+    rows: pd.DataFrame, plan: StudyPlan
+) -> dict[str, Callable[[Mapping[Hashable, Any]], Cell]]:
+    """Heads, and the cells below them; what is the same in all rows stands in the caption."""
+    columns: dict[str, Callable[[Mapping[Hashable, Any]], Cell]] = {}
+    if rows["region"].notna().any():
+        columns["Region"] = lambda row: _text(row["region"])
+    if rows["groups"].nunique() > 1:
+        columns["Group"] = lambda row: _text(row["groups"])
+    columns |= {
+        "n": _numbers,
+        "Left out": lambda row: number(row["n_missing"], ".0f"),
+        "Statistic": _statistic,
+        "p": lambda row: _p_cell(
+            row["p"], plan.alpha if plan.multiplicity == "none" else math.nan
+        ),
+    }
+    if plan.multiplicity != "none":
+        columns["adjusted p"] = lambda row: _p_cell(row["p_adjusted"], plan.alpha)
+    return columns | {
+        "Estimate": lambda row: number(row["estimate"], "+.3f"),
+        "95 % CI": lambda row: _interval(row["ci_low"], row["ci_high"]),
+        "Effect": lambda row: number(row["effect"]),
+        # heads of a table may be the same, keys may not
+        "95 % CI ": lambda row: _interval(row["effect_low"], row["effect_high"]),
+        "Power": lambda row: number(row["power"]),
+        "Against it": _against,
+    }
+
+
+def _test_caption(rows: pd.DataFrame, plan: StudyPlan) -> str:
+    title, variable = _one_of(rows["title"]), _shown_variable(rows, plan)
+    about = [_one_of(rows["test_name"]), *([] if variable in title else [variable])]
+    if rows["groups"].nunique() == 1:
+        about.append(_one_of(rows["groups"]).replace(" ", ", "))
     named = [
         f"{what}: {name}"
         for what, name in (
             ("Estimate", _one_of(rows["estimate_name"])),
-            ("effect", _one_of(rows["effect_name"])),
+            ("Effect", _one_of(rows["effect_name"])),
         )
         if name
     ]
-    told = [
-        f"{_one_of(rows['title'])}: {_one_of(rows['test_name'])} of {_shown_variable(rows, plan)}"
-    ]
-    caption = ". ".join([*told, "; ".join(named)] if named else told)
-    cells = [_test_cells(row, heads, plan) for row in rows.to_dict("records")]
-    return Table(heads, cells, caption)
+    return ". ".join([f"{title} ({'; '.join(about)})", *named])
 
 
-def _test_cells(row: Mapping[Hashable, Any], heads: Sequence[str], plan: StudyPlan) -> list[Cell]:
-    cells = []
-    if "Region" in heads:
-        cells.append(_text(row["region"]))
-    if "Groups" in heads:
-        cells.append(_text(row["groups"]))
+def _numbers(row: Mapping[Hashable, Any]) -> Cell:
     by_group = row["n_by_group"]
-    n = f"{row['n']:.0f}" if not isinstance(by_group, str) else f"{row['n']:.0f} ({by_group})"
-    return [
-        *cells,
-        Cell(n, "number"),
-        number(row["n_missing"], ".0f"),
-        _statistic(row),
-        _p_cell(row["p"], math.nan),
-        _p_cell(row["p_adjusted"], plan.alpha),
-        number(row["estimate"], "+.3f"),
-        _interval(row["ci_low"], row["ci_high"]),
-        number(row["effect"]),
-        _interval(row["effect_low"], row["effect_high"]),
-        number(row["power"]),
-        _against(row),
-    ]
+    text = by_group.replace(" ", " + ") if isinstance(by_group, str) else f"{row['n']:.0f}"
+    return Cell(text, "number")
 
 
 def _one_of(names: pd.Series[str]) -> str:

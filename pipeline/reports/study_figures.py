@@ -234,7 +234,11 @@ def _draw_blocks(ax: Axes, panel: _Panel, marks: tuple[Mark, ...], layout: _Layo
             )  # fmt: skip
         _draw_mean(ax, x, values[present.all(axis=1)], mark)
     ax.set_xlim(-0.5, layout.steps - 0.5)
-    ax.margins(y=0.06)
+    every = np.concatenate([values.ravel() for values in panel.blocks.values()])
+    low, high = np.nanmin(every), np.nanmax(every)
+    # intervals of very few subjects would leave nothing to see of their values
+    margin = 0.1 * (high - low) or 0.1 * abs(high) or 0.1
+    ax.set_ylim(low - margin, high + margin)
     ax.grid(visible=False, axis="x")
     small_ticks(ax)
 

@@ -179,7 +179,7 @@ def _change_of(name: str, groups: tuple[str, ...]) -> list[PlannedTest]:
     tests: list[PlannedTest] = [
         PlannedPairedT(
             kind="paired_t",
-            title=f"{title}: change",
+            title=f"Change: {title}",
             confirmatory=False,
             of=name,
             by_group=bool(groups),
@@ -188,7 +188,7 @@ def _change_of(name: str, groups: tuple[str, ...]) -> list[PlannedTest]:
     if len(groups) > 1:
         tests.append(
             PlannedInteraction(
-                kind="interaction", title=f"{title}: group x time", confirmatory=False, of=name
+                kind="interaction", title=f"Group x time: {title}", confirmatory=False, of=name
             )
         )
     return tests

@@ -54,9 +54,9 @@ def test_every_map_of_the_parameter_in_order(out):
 @pytest.mark.parametrize(
     ("key", "first", "second", "setting"),
     [
-        ("trc", "AZ", "raclopride", "--tracer-label"),
-        ("task", "rest", "", "--task-label"),
-        ("rec", "acdyn", "other", "--rec-label"),
+        ("trc", "AZ", "raclopride", "group.tracer"),
+        ("task", "rest", "", "group.task"),
+        ("rec", "acdyn", "other", "group.reconstruction"),
         ("model", "SRTM", "MRTM1", "model"),
     ],
 )
