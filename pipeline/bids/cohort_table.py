@@ -52,7 +52,7 @@ def gather(sources: GroupSources, design: GroupDesign) -> Cohort:
         If a file cannot be read, or the files do not hold what the plan names; with the file, and
         column and line where there is one.
     """
-    runs = read_runs(sources, design.outcome)
+    runs = read_runs(sources, design.outcome, design.sessions)
     clinical = ClinicalTables.read(sources.clinical)
     regions = tuple(dict.fromkeys(runs["region"]))
     table = _averaged(runs, design.outcome)

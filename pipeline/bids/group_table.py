@@ -135,8 +135,10 @@ def find_group_sources(
     )
 
 
-def read_runs(sources: GroupSources, outcome: str) -> pd.DataFrame:
+def read_runs(sources: GroupSources, outcome: str, sessions: tuple[str, ...] = ()) -> pd.DataFrame:
     """One row per PET run and region, with the entities of its file in front.
+
+    By subject, then session: those named in their order, others after them.
 
     Raises
     ------
@@ -144,7 +146,10 @@ def read_runs(sources: GroupSources, outcome: str) -> pd.DataFrame:
         If a file cannot be read or lacks a column, or a run is there twice.
     """
     runs = pd.concat([_read_kinpar(path, outcome) for path in sources.kinpar_files])
-    runs = runs.sort_values(["participant_id", "session_id", "run"], kind="stable")
+    late = runs["session_id"].map({f"ses-{label}": i for i, label in enumerate(sessions)})
+    runs["place"] = late.fillna(len(sessions))
+    keys = ["participant_id", "place", "session_id", "run"]
+    runs = runs.sort_values(keys, kind="stable").drop(columns="place")
     again = runs[runs.duplicated([*run_columns(runs), "region"])]
     if not again.empty:
         what = ", ".join(str(again.iloc[0][key]) for key in ("participant_id", "session_id"))

@@ -17,6 +17,7 @@ import pandas as pd
 from statsmodels.stats.proportion import proportion_confint
 
 from pipeline.core.errors import DataError
+from pipeline.statistics.study_plan import MOTION, RADIOCHEMISTRY, StudyPlan
 
 ALL_SUBJECTS = "all"
 """Group of all subjects together, those of no group too."""
@@ -53,6 +54,22 @@ class PaperContents:
     """Those of the demography that are 0 or 1, and are counted."""
     labels: Mapping[str, str] = field(default_factory=dict)
     """Variable to its name with unit, for the data dictionary."""
+
+    @classmethod
+    def of(cls, plan: StudyPlan) -> PaperContents:
+        """What a plan describes, each in its table."""
+        return cls(
+            outcome=plan.outcome,
+            sessions=plan.layout.sessions,
+            groups=plan.layout.groups,
+            demography=plan.demography,
+            clinical=plan.clinical,
+            responders=plan.responders,
+            radiochemistry=tuple(RADIOCHEMISTRY),
+            motion=tuple(MOTION),
+            binary=plan.binary,
+            labels=dict(plan.shown),
+        )
 
 
 @dataclass(frozen=True, eq=False)

@@ -48,7 +48,11 @@ def run(args: argparse.Namespace, settings: Settings, work_dir: Path) -> int:
     if args.unblind and not _has_groups(settings):
         print("petbind: the plan looks at no groups; none was read", file=sys.stderr)
     make_folder(folder)
-    _freeze(folder, settings, sources, unblinding=args.unblind and _has_groups(settings))
+    log = args.out_dir / "logs" / f"{place}_{LOG}"
+    make_folder(log.parent)
+    hashes = _freeze(folder, log, settings, sources)
+    if args.unblind and _has_groups(settings):
+        log_unblinding(log, hashes)
     failures = run_graph(workflow, Limits(settings.resources.n_procs, settings.resources.mem_gb))
     for failure in failures:
         print(f"petbind: group: {failure.reason}", file=sys.stderr)
@@ -66,8 +70,8 @@ def _has_groups(settings: Settings) -> bool:
     return bool(group.group_column) if group.plan is None else group.plan.needs_groups
 
 
-def _freeze(folder: Path, settings: Settings, sources: GroupSources, *, unblinding: bool) -> None:
-    """Write the plan and the hashes of all that goes in; log it where groups are read."""
+def _freeze(folder: Path, log: Path, settings: Settings, sources: GroupSources) -> dict[str, str]:
+    """Write the plan and the hashes of all that goes in; returns the hashes."""
     plan = frozen(settings.group.model_dump(mode="json"))
     files = (*sources.clinical.every, *sources.derived)
     hashes = {PLAN: sha256(plan.encode())}
@@ -75,17 +79,15 @@ def _freeze(folder: Path, settings: Settings, sources: GroupSources, *, unblindi
         uri: sha256(path.read_bytes())
         for uri, path in zip(source_uris(sources), files, strict=True)
     }
-    unblinded = (folder / LOG).is_file()
-    if unblinded and read_hashes(folder / HASHES).get(PLAN) != hashes[PLAN]:
+    if log.is_file() and read_hashes(folder / HASHES).get(PLAN) != hashes[PLAN]:
         print(
             f"petbind: the plan is not the one of the last run, and groups were read before: see "
-            f"{folder / LOG}; results of this plan are not of one that was declared before",
+            f"{log}; results of this plan are not of one that was declared before",
             file=sys.stderr,
         )
     (folder / PLAN).write_text(plan, encoding="utf-8")
     (folder / HASHES).write_text(hash_lines(hashes), encoding="utf-8")
-    if unblinding:
-        log_unblinding(folder / LOG, hashes)
+    return hashes
 
 
 def _tell_blinded(folder: Path) -> None:

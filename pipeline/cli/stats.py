@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from rich.console import Console
 from rich.table import Table
 
 from pipeline import __version__
+from pipeline.bids.paper_tables import PaperContents, paper_tables
 from pipeline.bids.planned_tests import result_table
 from pipeline.bids.result_rows import RESULT_COLUMNS
 from pipeline.bids.study_descriptives import (
@@ -19,7 +21,7 @@ from pipeline.bids.study_descriptives import (
     STUDY_EXCLUSION_COLUMNS,
     descriptive_table,
 )
-from pipeline.bids.study_table import Study, planned_study
+from pipeline.bids.study_table import Study, planned_study, study_values
 from pipeline.cli.freezing import (
     HASHES,
     LOG,
@@ -33,7 +35,13 @@ from pipeline.cli.freezing import (
 from pipeline.config.plan import Plan, load_plan
 from pipeline.core.errors import ConfigError, DataError
 from pipeline.io.tables import write_json, write_table
+from pipeline.reports.group_figures import group_figures
+from pipeline.reports.paper_tables import render_tables
+from pipeline.reports.printed_table import PaperWords
+from pipeline.reports.style import figure_bytes
 from pipeline.statistics.methods import methods_of
+from pipeline.statistics.multiplicity import METHODS as ADJUSTMENTS
+from pipeline.statistics.study_plan import StudyPlan
 
 DONE = 0
 
@@ -64,6 +72,7 @@ def run(args: argparse.Namespace) -> int:
     described = descriptive_table(study, plan.described)
     _write(folder / "descriptives.tsv", described, DESCRIPTIVE_COLUMNS, about)
     _write(folder / "exclusions.tsv", study.exclusion_table(), STUDY_EXCLUSION_COLUMNS, about)
+    _write_for_paper(folder, study, plan.value, results, about)
     if results is None:
         _tell_blinded(folder)
     else:
@@ -71,6 +80,29 @@ def run(args: argparse.Namespace) -> int:
         _show(results)
     print(folder)
     return DONE
+
+
+def _write_for_paper(
+    folder: Path,
+    study: Study,
+    plan: StudyPlan,
+    results: pd.DataFrame | None,
+    about: dict[str, Any],
+) -> None:
+    """Tables as a paper prints them, and figures."""
+    values = study_values(study, plan.described)
+    tested = pd.DataFrame(columns=list(RESULT_COLUMNS)) if results is None else results
+    contents = PaperContents.of(plan)
+    tables = paper_tables(values, tested, contents)
+    for name, table in tables.items():
+        _write(folder / f"table_{name}.tsv", table.frame, table.columns, about)
+    words = PaperWords(labels=contents.labels, adjustment=ADJUSTMENTS[plan.multiplicity])
+    page = render_tables({name: table.frame for name, table in tables.items()}, words)
+    (folder / "tables.html").write_text(page, encoding="utf-8")
+    for drawn in group_figures(plan, values, tested):
+        for kind in ("svg", "png"):
+            content = figure_bytes(drawn.figure, kind, dpi=300)
+            (folder / f"figure_{drawn.name}.{kind}").write_bytes(content)
 
 
 def _study(table: Path, plan_file: Path, plan: Plan, *, unblind: bool) -> Study:
@@ -112,8 +144,9 @@ def _require_unchanged(folder: Path, hashes: dict[str, str], overwrite: bool) ->
             f"{folder}: was made of another {changed[0]} (SHA-256 in {HASHES}); give "
             "--overwrite to replace it, or another --output-dir"
         )
-    for name in ("results.tsv", "results.json"):
-        (folder / name).unlink(missing_ok=True)  # of the earlier plan or table
+    for pattern in ("results.*", "table_*", "figure_*", "tables.html"):
+        for path in folder.glob(pattern):
+            path.unlink()  # of the earlier plan or table
 
 
 def _about(table: Path, hashes: dict[str, str], blinded: bool) -> dict[str, Any]:
@@ -137,10 +170,10 @@ def _rules(plan: Plan) -> dict[str, Any]:
 
 
 def _write(
-    place: Path, table: pd.DataFrame, columns: dict[str, dict[str, str]], about: dict[str, Any]
+    place: Path, table: pd.DataFrame, columns: Mapping[str, Any], about: Mapping[str, Any]
 ) -> None:
     write_table(place, table)
-    write_json(place.with_suffix(".json"), columns | about)
+    write_json(place.with_suffix(".json"), {**columns, **about})
 
 
 def _tell_blinded(folder: Path) -> None:

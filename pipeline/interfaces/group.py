@@ -45,7 +45,7 @@ from pipeline.reports.style import figure_bytes, image_uri
 from pipeline.statistics.design import GroupDesign
 from pipeline.statistics.methods import methods_of
 from pipeline.statistics.multiplicity import METHODS as ADJUSTMENTS
-from pipeline.statistics.study_plan import MOTION, RADIOCHEMISTRY, StudyPlan
+from pipeline.statistics.study_plan import StudyPlan
 
 _SOURCE_LISTS = ("kinpar_files", "morph_files", "uptake_files", "confounds_files")
 
@@ -222,7 +222,7 @@ class TabulateGroup(SimpleInterface):  # type: ignore[misc]
     def _run_interface(self, runtime: Any) -> Any:
         folder = Path(runtime.cwd)
         shown = _shown(self.inputs)
-        contents = _paper_contents(self.inputs.plan)
+        contents = PaperContents.of(self.inputs.plan)
         tables = paper_tables(shown.values, shown.results, contents)
         paths = [
             _save(folder, f"group_desc-{key}_table", table.frame, table.columns, _software())
@@ -236,21 +236,6 @@ class TabulateGroup(SimpleInterface):  # type: ignore[misc]
         page.write_text(render_tables(frames, words), encoding="utf-8")
         self._results |= {"page": str(page), "files": [*_with_sidecars(*paths), str(page)]}
         return runtime
-
-
-def _paper_contents(plan: StudyPlan) -> PaperContents:
-    return PaperContents(
-        outcome=plan.outcome,
-        sessions=plan.layout.sessions,
-        groups=plan.layout.groups,
-        demography=plan.demography,
-        clinical=plan.clinical,
-        responders=plan.responders,
-        radiochemistry=tuple(RADIOCHEMISTRY),
-        motion=tuple(MOTION),
-        binary=plan.binary,
-        labels=dict(plan.shown),
-    )
 
 
 class _FiguresOutputSpec(TraitedSpec):  # type: ignore[misc]
@@ -292,13 +277,17 @@ class _Shown:
 
 def _shown(inputs: Any) -> _Shown:
     """Frames of a study; groups called 1 and 2 stay names."""
+    results = pd.DataFrame(columns=list(RESULT_COLUMNS))
+    if isdefined(inputs.results):
+        results = _labelled(inputs.results)
+    return _Shown(_labelled(inputs.values), results)
+
+
+def _labelled(path: str) -> pd.DataFrame:
+    """A table whose labels are text, even where they are numbers."""
+    frame, text = read_table(path), read_table(path, as_text=True)
     labels = ("participant_id", "group", "session_id", "region", "groups", "sessions")
-    frames = []
-    for path in (inputs.values, inputs.results):
-        frame = read_table(path) if isdefined(path) else pd.DataFrame(columns=list(RESULT_COLUMNS))
-        text = read_table(path, as_text=True) if isdefined(path) else frame
-        frames.append(frame.assign(**{name: text[name] for name in labels if name in frame}))
-    return _Shown(*frames)
+    return frame.assign(**{name: text[name] for name in labels if name in frame})
 
 
 class _PageInputSpec(_ShowInputSpec):
@@ -341,7 +330,7 @@ class GroupPage(SimpleInterface):  # type: ignore[misc]
             runs=read_table(self.inputs.runs),
             values=shown.values,
             results=shown.results,
-            exclusions=read_table(self.inputs.exclusions),
+            exclusions=_labelled(self.inputs.exclusions),
             figures=figures,
             map_figures=[
                 image_uri(path.read_bytes(), "png") for path in _paths(self.inputs.map_figures)

@@ -147,10 +147,7 @@ def _tests(report: GroupReport) -> list[Section]:
         block = report.results[report.results["family"] == family]
         if block.empty:
             continue
-        tables = [
-            _test_table(rows, report.plan)
-            for _, rows in block.groupby(["title", "test_name"], sort=False)
-        ]
+        tables = [_test_table(rows, report.plan) for _, rows in block.groupby("title", sort=False)]
         sections.append(
             Section(family, title, family.capitalize(), text=_reasons(block), tables=tables)
         )
@@ -172,6 +169,8 @@ def _test_columns(
     columns: dict[str, Callable[[Mapping[Hashable, Any]], Cell]] = {}
     if rows["region"].notna().any():
         columns["Region"] = lambda row: _text(row["region"])
+    if rows["test_name"].nunique() > 1:
+        columns["Term"] = lambda row: _text(row["test_name"])
     if rows["groups"].nunique() > 1:
         columns["Group"] = lambda row: _text(row["groups"])
     columns |= {
@@ -197,7 +196,8 @@ def _test_columns(
 
 def _test_caption(rows: pd.DataFrame, plan: StudyPlan) -> str:
     title, variable = _one_of(rows["title"]), _shown_variable(rows, plan)
-    about = [_one_of(rows["test_name"]), *([] if variable in title else [variable])]
+    about = [] if rows["test_name"].nunique() > 1 else [_one_of(rows["test_name"])]
+    about += [] if variable in title else [variable]
     if rows["groups"].nunique() == 1:
         about.append(_one_of(rows["groups"]).replace(" ", ", "))
     named = [
@@ -208,7 +208,8 @@ def _test_caption(rows: pd.DataFrame, plan: StudyPlan) -> str:
         )
         if name
     ]
-    return ". ".join([f"{title} ({'; '.join(about)})", *named])
+    head = f"{title} ({'; '.join(about)})" if about else title
+    return ". ".join([head, *named])
 
 
 def _numbers(row: Mapping[Hashable, Any]) -> Cell:
@@ -218,8 +219,9 @@ def _numbers(row: Mapping[Hashable, Any]) -> Cell:
 
 
 def _one_of(names: pd.Series[str]) -> str:
+    """What all rows have in common; nothing where they differ."""
     told = names.dropna().unique()
-    return str(told[0]) if len(told) else ""
+    return str(told[0]) if len(told) == 1 else ""
 
 
 def _shown_variable(rows: pd.DataFrame, plan: StudyPlan) -> str:

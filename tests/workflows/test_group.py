@@ -180,7 +180,7 @@ def test_without_unblind_nobody_s_group_is_read(study, capsys):
     assert "nobody's group was read" in capsys.readouterr().err
     written = study.written()
     assert "group/group_desc-tests_stats.tsv" not in written
-    assert "group/unblinding.log" not in written
+    assert "logs/group_unblinding.log" not in written
     # the plan names its groups; who is in which is nowhere to be seen
     for name in set(written) - {"group/plan.json"}:
         assert not re.search(rb"placebo|\bactive\b", written[name]), name
@@ -205,7 +205,7 @@ def test_without_a_plan_the_study_is_blinded_too(study):
 
 def test_unblinding_is_logged_with_hashes_of_plan_and_tables(study):
     study.run(plan=True)
-    (line,) = (study.out / "group" / "unblinding.log").read_text().splitlines()
+    (line,) = (study.out / "logs" / "group_unblinding.log").read_text().splitlines()
     hashes = dict(
         reversed(row.split("  ", 1))
         for row in (study.out / "group" / "sha256sums.txt").read_text().splitlines()
@@ -227,7 +227,7 @@ def test_a_plan_that_changed_after_unblinding_is_told(study, capsys):
     study.config.write_text(PLAN.replace("confirmatory = false", "confirmatory = true"))
     study.run(plan=True)
     assert "not the one of the last run, and groups were read before" in capsys.readouterr().err
-    assert len((study.out / "group" / "unblinding.log").read_text().splitlines()) == 3
+    assert len((study.out / "logs" / "group_unblinding.log").read_text().splitlines()) == 3
 
 
 def test_results_of_an_earlier_plan_do_not_stay(study, capsys):
@@ -286,7 +286,7 @@ def test_the_same_study_gives_the_same_files_wherever_it_is_made(study, tmp_path
     first, second = study.written(), other.written()
     assert set(first) == set(second)
     differing = [name for name in first if first[name] != second[name]]
-    assert differing == ["group/unblinding.log"]
+    assert differing == ["logs/group_unblinding.log"]
 
 
 def test_one_group_and_no_sessions_still_give_a_page(study):
