@@ -24,7 +24,6 @@ _ENTITY_COLUMNS = {
     "run": "run",
     "model": "model",
 }
-_NOT_CHOSEN = ("participant_id", "session_id", "run")
 _LABELS = {
     "tracer": "trc",
     "task": "task",

@@ -21,7 +21,8 @@ from pipeline.bids.study_descriptives import (
     STUDY_EXCLUSION_COLUMNS,
     descriptive_table,
 )
-from pipeline.bids.study_table import Study, planned_study, study_values
+from pipeline.bids.study_scores import planned_study, study_values
+from pipeline.bids.study_table import Study
 from pipeline.cli.freezing import (
     HASHES,
     LOG,

@@ -33,7 +33,7 @@ from pipeline.bids.study_descriptives import (
     STUDY_EXCLUSION_COLUMNS,
     descriptive_table,
 )
-from pipeline.bids.study_table import planned_study, study_values
+from pipeline.bids.study_scores import planned_study, study_values
 from pipeline.interfaces.outputs import publish
 from pipeline.io.tables import read_table, write_json, write_table
 from pipeline.reports.group import GroupReport, render_group

@@ -17,7 +17,7 @@ from matplotlib.figure import Figure
 
 from pipeline.core.transforms import apply_affine
 from pipeline.core.volume import FloatArray, Volume
-from pipeline.reports.overlays import WIDTH_IN
+from pipeline.reports.overlays import WIDTH_IN, Panel
 from pipeline.reports.slices import AXIAL, CORONAL, SAGITTAL, Box, Plane, bounding_box
 from pipeline.reports.style import SYMBOLS, UNITS, Colour, distinct_colours, styled
 
@@ -145,7 +145,7 @@ def _drawn(rows: Sequence[MapRow], template: Volume, marks: _Marks, look: _Look)
         bottom = layout.bottom_in(place)
         _title(axes, row.title, bottom + layout.row_in / 2)
         for column, plane in enumerate(planes):
-            panel = _Panel(axes, plane, layout.left_in[column], bottom, layout.scale)
+            panel = Panel(axes, plane, layout.left_in[column], bottom, layout.scale)
             _map(panel, row, brain, look)
             _draw_outlines(panel, outlines[column], marks.colours)
             if place == 0:
@@ -194,30 +194,6 @@ class _Layout:
 
 
 _KEY_COLUMNS = 10
-
-
-@dataclass(frozen=True, eq=False)
-class _Panel:
-    """A slice and its place in a figure whose one pair of axes is in inches."""
-
-    axes: Axes
-    plane: Plane
-    left_in: float
-    bottom_in: float
-    scale: float
-
-    @property
-    def extent_in(self) -> tuple[float, float, float, float]:
-        width, height = self.plane.size_mm
-        right_in, top_in = self.left_in + self.scale * width, self.bottom_in + self.scale * height
-        return self.left_in, right_in, self.bottom_in, top_in
-
-    @property
-    def grid_in(self) -> tuple[FloatArray, FloatArray]:
-        left, _, bottom, _ = self.plane.extent_mm
-        columns, rows = self.plane.grid_mm
-        across = self.left_in + self.scale * (columns - left)
-        return across, self.bottom_in + self.scale * (rows - bottom)
 
 
 def cover_planes(labels: Volume, numbers: Sequence[int], box: Box, count: int) -> list[Plane]:
@@ -290,7 +266,7 @@ def _best_planes(marks: _Marks, planes: Sequence[Plane]) -> dict[int, int]:
     return {n: int(np.argmax(area)) for n, area in areas.items() if max(area) > 0}
 
 
-def _map(panel: _Panel, row: MapRow, brain: Volume, look: _Look) -> None:
+def _map(panel: Panel, row: MapRow, brain: Volume, look: _Look) -> None:
     pixels = panel.plane.sample(row.volume)
     inside = np.nan_to_num(panel.plane.sample(brain)) >= 0.5
     pixels[~inside] = np.nan
@@ -306,7 +282,7 @@ def _map(panel: _Panel, row: MapRow, brain: Volume, look: _Look) -> None:
         _draw_lines(panel, _lines(panel.plane, passed), "black", 1.1)
 
 
-def _place(panel: _Panel) -> dict[str, Any]:
+def _place(panel: Panel) -> dict[str, Any]:
     return {
         "extent": panel.extent_in,
         "origin": "lower",
@@ -333,13 +309,13 @@ def _lines(plane: Plane, pixels: FloatArray) -> list[FloatArray]:
 
 
 def _draw_outlines(
-    panel: _Panel, outlines: Sequence[tuple[int, FloatArray]], colours: Mapping[int, Any]
+    panel: Panel, outlines: Sequence[tuple[int, FloatArray]], colours: Mapping[int, Any]
 ) -> None:
     colour = [colours[number] for number, _ in outlines]
     _draw_lines(panel, [line for _, line in outlines], colour, 0.7)
 
 
-def _draw_lines(panel: _Panel, lines: Sequence[FloatArray], colours: Any, width: float) -> None:
+def _draw_lines(panel: Panel, lines: Sequence[FloatArray], colours: Any, width: float) -> None:
     left, _, bottom, _ = panel.plane.extent_mm
     corner = np.array([panel.left_in, panel.bottom_in])
     placed = [corner + panel.scale * (line - [left, bottom]) for line in lines]
@@ -348,7 +324,7 @@ def _draw_lines(panel: _Panel, lines: Sequence[FloatArray], colours: Any, width:
     )
 
 
-def _name(panel: _Panel, marks: _Marks, numbers: Sequence[int]) -> None:
+def _name(panel: Panel, marks: _Marks, numbers: Sequence[int]) -> None:
     """Names beside the regions, where there are few."""
     if len(marks.present) > _NAMED_IN_PLACE:
         return
@@ -385,7 +361,7 @@ def _shortened(line: str, most: int = 15) -> str:
     return line if len(line) <= most else line[: most - 1] + "…"
 
 
-def _position(panel: _Panel) -> None:
+def _position(panel: Panel) -> None:
     left, right, bottom, _ = panel.extent_in
     position = f"{panel.plane.position_mm:.0f}".replace("-", "\N{MINUS SIGN}")
     text = f"{'xyz'[panel.plane.axis]} = {position} mm"

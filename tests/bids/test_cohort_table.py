@@ -6,7 +6,7 @@ import pytest
 
 from pipeline.bids.cohort_table import gather
 from pipeline.bids.group_table import find_group_sources, group_place, source_uris, wide_table
-from pipeline.bids.study_table import planned_study
+from pipeline.bids.study_scores import planned_study
 from pipeline.config.plan import Plan
 from pipeline.core.errors import DataError
 from pipeline.io.tables import write_json, write_table
