@@ -8,7 +8,7 @@ import pandas as pd
 
 from pipeline.bids.paper_tables import PaperContents
 from pipeline.bids.planned_tests import result_table
-from pipeline.bids.study_table import Study
+from pipeline.bids.study_table import Axes, Study
 from pipeline.statistics.plan import (
     PlannedCorrelation,
     PlannedFisher,
@@ -115,6 +115,7 @@ def make_trial(groups=GROUPS, sessions=SESSIONS, regions=REGIONS, seed=1):
         groups=groups,
         group=group,
         variables=variables,
+        axes={name: Axes(v.shape[1] > 1, name == "BPND") for name, v in variables.items()},
     )
 
 

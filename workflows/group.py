@@ -10,7 +10,7 @@ from nipype.pipeline import engine as pe
 
 from pipeline.bids.clinical import ClinicalTables
 from pipeline.bids.group_maps import MapDesign, SubjectMap, find_maps
-from pipeline.bids.group_table import GroupSources, group_place
+from pipeline.bids.group_table import GROUP_NAMES, GroupSources, group_place
 from pipeline.config.group import Group
 from pipeline.config.schema import Settings
 from pipeline.interfaces.group import (
@@ -23,7 +23,12 @@ from pipeline.interfaces.group import (
 )
 from pipeline.statistics.design import GroupDesign, ScansChosen
 from workflows._graph import same
-from workflows.group_maps import MarkedRegions, init_group_maps_wf, methods
+from workflows.group_maps import (
+    MarkedRegions,
+    init_group_maps_wf,
+    methods_of_comparisons,
+    methods_of_means,
+)
 from workflows.regions import region_spec
 
 
@@ -68,8 +73,13 @@ def init_group_wf(
     """
     place = group_place(design.scans, design.outcome)
     gather = _gather_node(sources, design)
-    test = pe.Node(TestGroup(unblind=design.unblind, place=place), name="test", mem_gb=0.3)
-    tabulate = pe.Node(TabulateGroup(), name="tabulate", mem_gb=0.3)
+    about = {
+        "PlanSHA256": design.plan_sha256,
+        "Blinded": design.blinded,
+        "Sources": [f"bids::{place}/{GROUP_NAMES['study']}.tsv"],
+    }
+    test = pe.Node(TestGroup(unblind=design.unblind, about=about), name="test", mem_gb=0.3)
+    tabulate = pe.Node(TabulateGroup(about=about), name="tabulate", mem_gb=0.3)
     draw = pe.Node(DrawGroup(), name="draw", mem_gb=0.5)
     page = pe.Node(GroupPage(unblind=design.unblind, place=place), name="page", mem_gb=0.5)
     files = pe.Node(Merge(8, ravel_inputs=True), name="files", mem_gb=0.1)
@@ -162,7 +172,8 @@ def _add_maps(
     inputs.sessions = [found.session for found in maps]
     inputs.groups = [groups.get(found.participant_id, "") for found in maps]
     page = workflow.get_node("page")
-    page.inputs.map_methods = methods(map_design, options)
+    page.inputs.map_methods = methods_of_means(map_design)
+    page.inputs.comparison_methods = methods_of_comparisons(map_design, options)
     workflow.connect(
         [
             (

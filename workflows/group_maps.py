@@ -25,19 +25,23 @@ from workflows._atlas import atlas_node
 from workflows._graph import io_node, same
 
 
-def methods(design: MapDesign, options: Voxelwise) -> str:
-    """What was done, for the page."""
-    text = (
+def methods_of_means(design: MapDesign) -> str:
+    """What was done to make means, for the page."""
+    return (
         f"Maps of {design.parameter} in MNI152 space were averaged over subjects by group and "
         "session, where at least half of them have a value."
     )
+
+
+def methods_of_comparisons(design: MapDesign, options: Voxelwise) -> str:
+    """What was done to compare sessions, for the page; empty where nothing is compared."""
     if not planned_comparisons(design):
-        return text
+        return ""
     smoothed = f", smoothed by {options.smoothing_fwhm_mm:g} mm FWHM," * bool(
         options.smoothing_fwhm_mm
     )
-    text += (
-        f" Maps of the change{smoothed} were tested in every voxel (nilearn) against zero"
+    text = (
+        f"Maps of the change{smoothed} were tested in every voxel (nilearn) against zero"
         f"{' within groups' * bool(design.groups)}"
     )
     text += " and between the first two groups." if len(design.groups) > 1 else "."

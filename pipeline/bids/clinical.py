@@ -141,20 +141,25 @@ class ClinicalTables:
                 "subjects as one group"
             )
 
-    def planned_sessions(self, sessions: tuple[str, ...]) -> tuple[tuple[str, str], ...]:
+    def planned_sessions(
+        self, sessions: tuple[str, ...], columns: tuple[str, ...] = ()
+    ) -> tuple[tuple[str, str], ...]:
         """Subject and session of everything the data set says was planned, without prefixes.
 
         Parameters
         ----------
         sessions : tuple of str
             Sessions that every participant was meant to have.
+        columns : tuple of str
+            Whoever has one of these somewhere is a participant too.
         """
         planned: set[tuple[str, str]] = set()
         for kind, path, table in self.tables:
-            if kind == _PARTICIPANTS and "participant_id" in table:
+            known = kind == _PARTICIPANTS or any(column in table for column in columns)
+            if known and "participant_id" in table:
                 subjects = table["participant_id"].dropna()
                 planned |= {(subject, session) for subject in subjects for session in sessions}
-            elif kind == _SESSIONS:
+            if kind == _SESSIONS:
                 planned |= set(_sessions_of(path, table))
         return tuple(sorted(planned))
 
@@ -244,7 +249,7 @@ def _require_numbers(column: ClinicalColumn, name: str) -> None:
         row = column.rows[wrong].iloc[0]
         raise DataError(
             f"{row['path']}: line {row[_LINE]}: column {name}: '{row['text']}' is no number; "
-            "write n/a where it is missing"
+            "write n/a where it is missing; words need a derived score of kind equals"
         )
 
 

@@ -70,7 +70,8 @@ def gather(sources: GroupSources, design: GroupDesign) -> Cohort:
         plan = design.plan.with_columns_of_scan(measured)
         _require_regions(plan.layout.regions_read, regions)
         _require_groups(plan, groups)
-    table = _with_every_session(table, clinical.planned_sessions(sessions), regions)
+    planned = clinical.planned_sessions(sessions, (*plan.columns, *(s.of for s in plan.words)))
+    table = _with_every_session(table, planned, regions)
     table = table.merge(_volumes(sources.morph_files), on=[*_KEYS, "name"], how="left")
     table = table.merge(scans, on=_KEYS, how="left")
     table = _with_clinical(table, clinical, plan)
@@ -134,7 +135,13 @@ def _groups(clinical: ClinicalTables, design: GroupDesign) -> dict[str, str] | N
     if design.blinded:
         clinical.require_group_column(column)
         return None
-    return clinical.group_of_subjects(column)
+    groups = clinical.group_of_subjects(column)
+    if "all" in map(str.lower, groups.values()):
+        raise DataError(
+            f"participants.tsv: column {column}: a group is called 'all', which stands for all "
+            "subjects together; name it otherwise"
+        )
+    return groups
 
 
 def _group_labels(groups: dict[str, str] | None, table: pd.DataFrame) -> tuple[str, ...]:

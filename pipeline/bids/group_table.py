@@ -261,6 +261,10 @@ def _read_kinpar(path: Path, outcome: str) -> pd.DataFrame:
             "run this session again"
         )
     table[outcome] = numbers
+    if (empty := np.flatnonzero(table["region"].isna())).size:
+        raise DataError(
+            f"{path}: line {empty[0] + 2}: column name is empty; run this session again"
+        )
     if (twice := table["region"][table["region"].duplicated()]).size:
         raise DataError(f"{path}: two lines of region {twice.iloc[0]}; run this session again")
     if "flag" not in table.columns:

@@ -24,6 +24,7 @@ from pipeline.bids.paper_columns import (
     RESPONDER_COLUMNS,
     SESSION_COLUMNS,
 )
+from pipeline.bids.result_rows import VERSUS
 from pipeline.core.errors import DataError
 from pipeline.statistics.study_plan import MOTION, RADIOCHEMISTRY, StudyPlan
 
@@ -31,7 +32,6 @@ ALL_SUBJECTS = "all"
 """Group of all subjects together, those of no group too."""
 
 _COMPARISONS = ("two_sample_t", "fisher")
-_VERSUS = " v "
 _OTHER_EFFECTS = ("group", "time")
 _READ = (
     "kind", "family", "variable", "with_variable", "region", "sessions", "groups", "n",
@@ -198,18 +198,22 @@ class _Study:
         found = {}
         for pair in permutations(self.groups, 2):
             row = self.result(
-                _COMPARISONS, variable=name, region=None, sessions=session, groups=" ".join(pair)
+                _COMPARISONS,
+                variable=name,
+                region=None,
+                sessions=session,
+                groups=VERSUS.join(pair),
             )
             if row:
-                label = ALL_SUBJECTS if len(self.groups) == 2 else _VERSUS.join(pair)
-                found[label] = row | {"groups": _VERSUS.join(pair)}
+                label = ALL_SUBJECTS if len(self.groups) == 2 else VERSUS.join(pair)
+                found[label] = row | {"groups": VERSUS.join(pair)}
         return found
 
     def members(self, label: str) -> list[str]:
         """Subjects of a set, or of two groups that are compared."""
         if label in self.sets:
             return self.sets[label]
-        pair = next(p for p in permutations(self.groups, 2) if _VERSUS.join(p) == label)
+        pair = next(p for p in permutations(self.groups, 2) if VERSUS.join(p) == label)
         return [subject for group in pair for subject in self.sets[group]]
 
 

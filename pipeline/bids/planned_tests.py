@@ -96,8 +96,9 @@ def result_table(study: Study, plan: StudyPlan) -> pd.DataFrame:
         names = variables_of(test, plan.outcome)
         adjusting = plan.covariates if isinstance(test, PlannedMixedModel) else ()
         depth = max(study.variables[name].shape[2] for name in (*names, *adjusting))
+        by_region = any(study.axes[name].by_region for name in (*names, *adjusting))
         for r in range(depth):
-            if depth > 1 and test.regions and study.regions[r] not in test.regions:
+            if by_region and test.regions and study.regions[r] not in test.regions:
                 continue
             about = {
                 "test": number,
@@ -106,7 +107,7 @@ def result_table(study: Study, plan: StudyPlan) -> pd.DataFrame:
                 "family": None,
                 "variable": names[0],
                 "with_variable": names[1] if len(names) > 1 else None,
-                "region": (study.regions[r] or None) if depth == len(study.regions) else None,
+                "region": (study.regions[r] or None) if by_region else None,
             }
             region = _Region(study, r, target)
             for found in _found(region, test, names[0], plan.covariates):

@@ -26,6 +26,10 @@ _CHECKS = {
 """First words of a check to its columns; the first that fits is taken."""
 
 
+VERSUS = " v "
+"""Between the names of groups that are compared."""
+
+
 @dataclass(frozen=True, eq=False)
 class Found:
     """A result with what it was made of."""
@@ -44,7 +48,7 @@ def cells_of(found: Found) -> dict[str, Any]:
     result = found.result
     cells: dict[str, Any] = {
         "sessions": " ".join(found.sessions) or None,
-        "groups": " ".join(found.groups) or None,
+        "groups": VERSUS.join(found.groups) or None,
         "n": sum(result.n),
         "n_by_group": " ".join(str(n) for n in result.n) if len(result.n) > 1 else None,
         "n_missing": result.n_missing,

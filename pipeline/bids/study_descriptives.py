@@ -26,11 +26,11 @@ def descriptive_table(study: Study, names: tuple[str, ...]) -> pd.DataFrame:
     for name in names:
         values = study.variables[name]
         for r, t in np.ndindex(values.shape[2], values.shape[1]):
-            _, of_sessions, of_regions = values.shape
+            where = study.where(name, t, r)
             about = {
                 "variable": name,
-                "region": (study.regions[r] or None) if of_regions == len(study.regions) else None,
-                "session_id": study.sessions[t] if of_sessions == len(study.sessions) else None,
+                "region": where["region"],
+                "session_id": where["session_id"],
             }
             for group, inside in who.items():
                 rows.append(about | {"group": group} | _described(values[inside, t, r]))

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from pipeline.bids.study_table import LEFT_OUT, Study, listed, read_study
+from pipeline.bids.study_table import LEFT_OUT, Axes, Study, listed, read_study
 from pipeline.core.volume import FloatArray
 from pipeline.statistics.outliers import is_outlier, modified_z
 from pipeline.statistics.plan import (
@@ -43,15 +43,15 @@ def study_values(study: Study, names: tuple[str, ...]) -> pd.DataFrame:
     rows = []
     for name in names:
         values = study.variables[name]
-        _, of_sessions, of_regions = values.shape
         for s, t, r in np.ndindex(values.shape):
+            where = study.where(name, t, r)
             rows.append(
                 (
                     name,
                     study.subjects[s],
                     labels[s],
-                    study.sessions[t] if of_sessions == len(study.sessions) else None,
-                    (study.regions[r] or None) if of_regions == len(study.regions) else None,
+                    where["session_id"],
+                    where["region"],
                     values[s, t, r],
                 )
             )
@@ -60,11 +60,17 @@ def study_values(study: Study, names: tuple[str, ...]) -> pd.DataFrame:
 
 def with_derived(study: Study, derived: tuple[Derived, ...]) -> Study:
     """The study with the scores of the plan as further variables."""
-    variables, told = dict(study.variables), []
+    told = []
     for score in derived:
         if isinstance(score, Equals):
             continue  # it was read
-        made = variables[score.name] = _derived(score, variables, study.sessions)
+        variables = study.variables
+        made = _derived(score, variables, study.sessions)
+        study = replace(
+            study,
+            variables={**variables, score.name: made},
+            axes={**study.axes, score.name: _axes(score, study.axes)},
+        )
         if not isinstance(score, BetweenSessions) or not score.kind.startswith("percent"):
             continue
         first = _of_session(variables[score.of], score.sessions[0], study.sessions)
@@ -74,7 +80,16 @@ def with_derived(study: Study, derived: tuple[Derived, ...]) -> Study:
                 reason="no per cent of 0 in the first session", action=LEFT_OUT,
             )  # fmt: skip
             told.append(line)
-    return replace(study, variables=variables, exclusions=(*study.exclusions, *told))
+    return replace(study, exclusions=(*study.exclusions, *told))
+
+
+def _axes(score: Derived, axes: Mapping[str, Axes]) -> Axes:
+    """Along what a score varies: as its parts do, but for sessions where it is between them."""
+    parts = [axes[name] for name in (score.of, *getattr(score, "minus", ()))]
+    return Axes(
+        by_session=not isinstance(score, BetweenSessions) and any(p.by_session for p in parts),
+        by_region=any(part.by_region for part in parts),
+    )
 
 
 def with_outliers_listed(study: Study, names: tuple[str, ...]) -> Study:

@@ -6,7 +6,7 @@ import difflib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -22,6 +22,20 @@ from pipeline.statistics.plan import (
 
 LEFT_OUT = "left out of tests that need it"
 _COLUMNS = ("participant_id", "session_id", "region", "column", "value", "reason", "action")
+
+
+class Axes(NamedTuple):
+    """Whether a variable has a value for every session, and for every region."""
+
+    by_session: bool
+    by_region: bool
+
+
+def _where(axes: Axes, session: str, region: str) -> dict[str, str | None]:
+    return {
+        "session_id": session if axes.by_session else None,
+        "region": (region or None) if axes.by_region else None,
+    }
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -41,7 +55,13 @@ class Study:
     group: NDArray[np.intp]
     """(S,) number of the group of every subject; -1 for none of the plan."""
     variables: Mapping[str, FloatArray]
+    axes: Mapping[str, Axes]
+    """Along what every variable may vary; an axis of length 1 does not tell."""
     exclusions: tuple[Mapping[str, Any], ...] = field(default=())
+
+    def where(self, name: str, t: int, r: int) -> dict[str, str | None]:
+        """Session and region of a value of a variable; None for one that it does not vary by."""
+        return _where(self.axes[name], self.sessions[t], self.regions[r])
 
     def exclusion_table(self) -> pd.DataFrame:
         """What is missing, odd or left out, and what was done about it."""
@@ -67,16 +87,24 @@ class _Rows:
     def regions(self) -> tuple[str, ...]:
         return self.layout.regions_read or ("",)
 
+    def axes_of(self, column: str) -> Axes:
+        """Along what a column may vary."""
+        if column in self.layout.subject_columns:
+            return Axes(by_session=False, by_region=False)
+        return Axes(by_session=True, by_region=column not in self.layout.session_columns)
+
     def shape_of(self, column: str) -> tuple[int, int, int]:
         """Axes along which a column varies; the others are 1."""
-        sessions, regions = len(self.layout.sessions), len(self.regions)
-        if column in self.layout.subject_columns:
-            return len(self.subjects), 1, 1
+        axes = self.axes_of(column)
         return (
             len(self.subjects),
-            sessions,
-            1 if column in self.layout.session_columns else regions,
+            len(self.layout.sessions) if axes.by_session else 1,
+            len(self.regions) if axes.by_region else 1,
         )
+
+    def where(self, name: str, t: int, r: int) -> dict[str, str | None]:
+        """Session and region of a value of a column."""
+        return _where(self.axes_of(name), self.layout.sessions[t], self.regions[r])
 
 
 def read_study(
@@ -126,6 +154,8 @@ def read_study(
         groups=(),
         group=np.full(len(rows.subjects), -1),
         variables=variables,
+        axes={column: rows.axes_of(column) for column in columns}
+        | {score.name: rows.axes_of(score.of) for score in words},
         exclusions=tuple(exclusions),
     )
     study = _joined(_with_flags(study, rows, columns[0]), rows)
@@ -136,13 +166,10 @@ def listed(
     study: Study | _Rows, at: Any, column: str, *, values: FloatArray, reason: str, action: str
 ) -> dict[str, Any]:
     """A line of the exclusions about one value."""
-    sessions = study.sessions if isinstance(study, Study) else study.layout.sessions
     s, t, r = at
-    _, of_sessions, of_regions = values.shape
     return {
         "participant_id": study.subjects[s],
-        "session_id": sessions[t] if of_sessions == len(sessions) else None,
-        "region": (study.regions[r] or None) if of_regions == len(study.regions) else None,
+        **study.where(column, t, r),
         "column": column,
         "value": values[s, t, r],
         "reason": reason,
@@ -155,12 +182,13 @@ def _require_columns(
 ) -> None:
     names = layout.columns
     needed = [names.subject, names.session, *([names.region] if layout.regions else [])]
-    needed += [names.group] if layout.groups else []
     needed += [names.flag] if layout.leave_out_flagged else []
     for column in (*needed, *columns):
         if column not in frame:
             hint = _hint(column, list(frame.columns))
-            raise DataError(f"{path}: line 1: no column '{column}', which the plan names; {hint}")
+            if len(frame.columns) == 1 and "," in frame.columns[0]:
+                hint = "its cells stand between commas; tabs are expected"
+            raise DataError(f"{path}: line 1: no column '{column}', which the plan needs; {hint}")
 
 
 def _hint(wanted: str, there: list[str]) -> str:
@@ -265,7 +293,7 @@ def _numbers(rows: _Rows, column: str) -> FloatArray:
         i = int(np.flatnonzero(wrong)[0])
         raise DataError(
             f"{rows.path}: line {rows.lines[i]}: column {column}: '{text.iloc[i]}' is no number; "
-            "write n/a where it is missing"
+            "write n/a where it is missing; words need a derived score of kind equals"
         )
     return _placed(rows, column, numbers)
 
@@ -306,10 +334,10 @@ def _missing(rows: _Rows, column: str, values: FloatArray, outcome: bool) -> lis
     """Lines about missing values; a session without any row is told once, with the outcome."""
     has_row = np.zeros((len(rows.subjects), len(rows.layout.sessions), len(rows.regions)), bool)
     has_row[tuple(rows.at.T)] = True
-    told = []
+    told, axes = [], rows.axes_of(column)
     for s, t, r in zip(*np.nonzero(np.isnan(values)), strict=True):
         line = listed(rows, (s, t, r), column, values=values, reason="no value", action=LEFT_OUT)
-        if values.shape[1] == has_row.shape[1] and not has_row[s, t].any():
+        if axes.by_session and not has_row[s, t].any():
             if outcome and r == 0:
                 told.append(
                     {**line, "region": None, "column": None, "reason": "no row of this session"}
@@ -317,7 +345,7 @@ def _missing(rows: _Rows, column: str, values: FloatArray, outcome: bool) -> lis
         elif values.shape[2] > 1 and np.isnan(values[s, t]).all():
             if r == 0:
                 told.append({**line, "region": None, "reason": "no value in any region"})
-        elif values.shape == has_row.shape and not has_row[s, t, r]:
+        elif all(axes) and not has_row[s, t, r]:
             told.append({**line, "reason": "no row of this region"})
         else:
             told.append(line)
@@ -353,7 +381,14 @@ def _order(line: Mapping[str, Any]) -> tuple[str, ...]:
 
 def _with_groups(study: Study, rows: _Rows) -> Study:
     """The study with its groups; who is in none of the plan is listed."""
-    column, of_subject = rows.layout.columns.group, _group_of_subject(rows)
+    column = rows.layout.columns.group
+    if column not in rows.whole:
+        hint = _hint(column, list(rows.whole.columns))
+        raise DataError(
+            f"{rows.path}: line 1: no column '{column}', which says who is in which group; "
+            f"{hint}; a table that petbind wrote while blinded has none"
+        )
+    of_subject = _group_of_subject(rows)
     found = sorted({label for label, _ in of_subject.values()})
     for group in rows.layout.groups:
         if group not in found:
@@ -390,7 +425,7 @@ def _joined(study: Study, rows: _Rows) -> Study:
     parts = {region.name: region for region in layout.joined}
     variables = {}
     for name, values in study.variables.items():
-        if values.shape[2] < len(rows.regions):
+        if not study.axes[name].by_region:
             variables[name] = values
             continue
         made = []

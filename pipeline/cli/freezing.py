@@ -12,7 +12,9 @@ from typing import Any
 from pipeline import __version__
 
 PLAN, HASHES, LOG = "plan.json", "sha256sums.txt", "unblinding.log"
-"""Names of the plan, of the hashes of what went in, and of the log, beside the results."""
+"""Names of the plan, of the hashes of what went in, and of the log."""
+
+_RESULTS = "results written of plan sha256:"
 
 
 def frozen(plan: Mapping[str, Any]) -> str:
@@ -40,7 +42,23 @@ def read_hashes(path: Path) -> dict[str, str]:
 
 def log_unblinding(log: Path, hashes: Mapping[str, str]) -> None:
     """Add when groups were read, and by which plan of which tables, to the log."""
+    tables = "".join(f"  {digest}  {name}\n" for name, digest in hashes.items() if name != PLAN)
+    _add(log, f"groups read for plan sha256:{hashes[PLAN]} of these tables:\n{tables}")
+
+
+def log_results(log: Path, hashes: Mapping[str, str]) -> None:
+    """Add when results of a plan were written."""
+    _add(log, f"{_RESULTS}{hashes[PLAN]}\n")
+
+
+def first_plan(log: Path) -> str:
+    """Hash of the plan that results were first written of; empty where there are none."""
+    text = log.read_text("utf-8") if log.is_file() else ""
+    found = (line.partition(_RESULTS)[2] for line in text.splitlines() if _RESULTS in line)
+    return next(found, "")
+
+
+def _add(log: Path, text: str) -> None:
     when = datetime.now(UTC).isoformat(timespec="seconds")
-    told = " ".join(f"{name} sha256:{digest}" for name, digest in hashes.items())
     with log.open("a", encoding="utf-8") as file:
-        file.write(f"{when} unblinded by petbind {__version__}: {told}\n")
+        file.write(f"{when} petbind {__version__}: {text}")

@@ -5,15 +5,16 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pandas as pd
 from rich.console import Console
 from rich.table import Table
 
 from pipeline import __version__
-from pipeline.bids.paper_tables import PaperContents, paper_tables
+from pipeline.bids.paper_tables import PaperContents, PaperTable, paper_tables
 from pipeline.bids.planned_tests import result_table
 from pipeline.bids.result_rows import RESULT_COLUMNS
 from pipeline.bids.study_descriptives import (
@@ -29,6 +30,7 @@ from pipeline.cli.freezing import (
     PLAN,
     frozen,
     hash_lines,
+    log_results,
     log_unblinding,
     read_hashes,
     sha256,
@@ -36,7 +38,7 @@ from pipeline.cli.freezing import (
 from pipeline.config.plan import Plan, load_plan
 from pipeline.core.errors import ConfigError, DataError
 from pipeline.io.tables import write_json, write_table
-from pipeline.reports.group_figures import group_figures
+from pipeline.reports.group_figures import GroupFigure, group_figures
 from pipeline.reports.paper_tables import render_tables
 from pipeline.reports.printed_table import PaperWords
 from pipeline.reports.style import figure_bytes
@@ -45,6 +47,8 @@ from pipeline.statistics.multiplicity import METHODS as ADJUSTMENTS
 from pipeline.statistics.study_plan import StudyPlan
 
 DONE = 0
+
+_KINDS: tuple[Literal["svg", "png"], ...] = ("svg", "png")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -61,19 +65,21 @@ def run(args: argparse.Namespace) -> int:
         PLAN: sha256(declared.encode()),
         args.table.name: sha256(args.table.read_bytes()),
     }
+    paper = _Paper.of(study, plan.value, results)
+    described = descriptive_table(study, plan.described)
     _require_unchanged(folder, hashes, args.overwrite)
     make_folder(folder)
     (folder / PLAN).write_text(declared, encoding="utf-8")
     (folder / HASHES).write_text(hash_lines(hashes), encoding="utf-8")
     if plan.needs_groups and args.unblind:
         log_unblinding(folder / LOG, hashes)
+        log_results(folder / LOG, hashes)
     elif args.unblind:
         print("petbind: the plan looks at no groups; none was read", file=sys.stderr)
     about = _about(args.table, hashes, blinded)
-    described = descriptive_table(study, plan.described)
     _write(folder / "descriptives.tsv", described, DESCRIPTIVE_COLUMNS, about)
     _write(folder / "exclusions.tsv", study.exclusion_table(), STUDY_EXCLUSION_COLUMNS, about)
-    _write_for_paper(folder, study, plan.value, results, about)
+    paper.write(folder, about)
     if results is None:
         _tell_blinded(folder)
     else:
@@ -83,27 +89,34 @@ def run(args: argparse.Namespace) -> int:
     return DONE
 
 
-def _write_for_paper(
-    folder: Path,
-    study: Study,
-    plan: StudyPlan,
-    results: pd.DataFrame | None,
-    about: dict[str, Any],
-) -> None:
+@dataclass(frozen=True, eq=False)
+class _Paper:
     """Tables as a paper prints them, and figures."""
-    values = study_values(study, plan.described)
-    tested = pd.DataFrame(columns=list(RESULT_COLUMNS)) if results is None else results
-    contents = PaperContents.of(plan)
-    tables = paper_tables(values, tested, contents)
-    for name, table in tables.items():
-        _write(folder / f"table_{name}.tsv", table.frame, table.columns, about)
-    words = PaperWords(labels=contents.labels, adjustment=ADJUSTMENTS[plan.multiplicity])
-    page = render_tables({name: table.frame for name, table in tables.items()}, words)
-    (folder / "tables.html").write_text(page, encoding="utf-8")
-    for drawn in group_figures(plan, values, tested):
-        for kind in ("svg", "png"):
-            content = figure_bytes(drawn.figure, kind, dpi=300)
-            (folder / f"figure_{drawn.name}.{kind}").write_bytes(content)
+
+    tables: Mapping[str, PaperTable]
+    page: str
+    figures: tuple[GroupFigure, ...]
+
+    @classmethod
+    def of(cls, study: Study, plan: StudyPlan, results: pd.DataFrame | None) -> _Paper:
+        """Everything that is to be written."""
+        values = study_values(study, plan.described)
+        tested = pd.DataFrame(columns=list(RESULT_COLUMNS)) if results is None else results
+        contents = PaperContents.of(plan)
+        tables = paper_tables(values, tested, contents)
+        words = PaperWords(labels=contents.labels, adjustment=ADJUSTMENTS[plan.multiplicity])
+        page = render_tables({name: table.frame for name, table in tables.items()}, words)
+        return cls(tables, page, tuple(group_figures(plan, values, tested)))
+
+    def write(self, folder: Path, about: Mapping[str, Any]) -> None:
+        """Write tables with their sidecars, the page of all, and figures."""
+        for name, table in self.tables.items():
+            _write(folder / f"table_{name}.tsv", table.frame, table.columns, about)
+        (folder / "tables.html").write_text(self.page, encoding="utf-8")
+        for drawn in self.figures:
+            for kind in _KINDS:
+                content = figure_bytes(drawn.figure, kind, dpi=300)
+                (folder / f"figure_{drawn.name}.{kind}").write_bytes(content)
 
 
 def _study(table: Path, plan_file: Path, plan: Plan, *, unblind: bool) -> Study:
@@ -116,7 +129,8 @@ def _study(table: Path, plan_file: Path, plan: Plan, *, unblind: bool) -> Study:
         raise ConfigError(
             f"{plan_file}: derived {min(clash)}: {table} has a column of that name; choose another"
         )
-    return planned_study(table, plan.value, unblind=unblind)
+    known = plan.value if unblind else plan.value.without_groups
+    return planned_study(table, known, unblind=unblind)
 
 
 def _header(table: Path) -> list[str]:
@@ -179,7 +193,11 @@ def _write(
 
 def _tell_blinded(folder: Path) -> None:
     there = folder / "results.tsv"
-    earlier = f"; {there} is of an earlier run with --unblind" if there.is_file() else ""
+    earlier = (
+        f"; {there} and what else tells of groups, is of an earlier run with --unblind"
+        if there.is_file()
+        else ""
+    )
     print(
         "petbind: the plan compares groups, and without --unblind nobody's group is read: all "
         f"subjects are described together, nothing is tested{earlier}",

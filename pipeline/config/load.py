@@ -124,6 +124,11 @@ def _read_study(path: Path, extended_by: tuple[Path, ...] = ()) -> dict[str, Any
         content = tomllib.loads(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise ConfigError(f"{path}: not a readable TOML file ({error})") from error
+    if "outcome" in content and "tests" in content:
+        raise ConfigError(
+            f"{path}: this is a plan, as petbind stats takes it; put it under [group.plan], its "
+            "tests under [[group.plan.tests]]"
+        )
     _count_from(path.parent, content)
     base = content.pop("extends", None)
     if base is None:

@@ -33,6 +33,8 @@ from pipeline.statistics.power import POWER
 from pipeline.statistics.study_plan import OF_SCAN, StudyPlan
 
 _SESSIONS_OF_KIND = {"paired_t": 2, "permutation": 2, "sample_size": 2}
+_FEWEST_DRAWS = 100
+"""With fewer no p could be small."""
 _GROUPS_OF_KIND = {"two_sample_t": 2, "fisher": 2, "permutation": 2}
 
 
@@ -165,6 +167,8 @@ class Plan(Section):
         object.__setattr__(self, "sessions", plain)
         for what in ("sessions", "regions", "groups"):
             _require_once(what, getattr(self, what))
+        if "all" in map(str.lower, self.groups):
+            raise ValueError("groups: 'all' stands for all subjects together; name it otherwise")
         _require_once("tests, title", tuple(test.title for test in self.tests))
         both = set(self.session_columns) & set(self.subject_columns)
         if both:
@@ -203,6 +207,7 @@ class Plan(Section):
             raise ValueError(f"outcome: {self.outcome} is derived; a column is expected")
         self._check_words(scores)
         for i, score in enumerate(self.derived):
+            self._check_parts(score, scores[:i])
             later = {other.name for other in self.derived[i:]}
             if wrong := later & {score.of, *getattr(score, "minus", ())}:
                 raise ValueError(f"derived {score.name}: {min(wrong)} must come before it")
@@ -241,6 +246,16 @@ class Plan(Section):
                 parts = (score.of, *getattr(score, "minus", ()))
                 return not isinstance(score, BetweenSessions) and any(map(self.varies, parts))
         return name not in self.subject_columns
+
+    def _check_parts(self, score: Derived, before: tuple[str, ...]) -> None:
+        """A part that nothing declares, and that is nearly something declared, is misspelt."""
+        declared = (*before, *self.session_columns, *self.subject_columns, *OF_SCAN, self.outcome)
+        for name in (score.of, *getattr(score, "minus", ())):
+            near = difflib.get_close_matches(name, declared, n=1, cutoff=0.8)
+            if name not in declared and near and not isinstance(score, Equals):
+                raise ValueError(
+                    f"derived {score.name}: nothing declares '{name}'; did you mean '{near[0]}'?"
+                )
 
     def _check_words(self, scores: tuple[str, ...]) -> None:
         """Columns of words are not reckoned with."""
@@ -310,8 +325,10 @@ def _check_permutation(where: str, test: PlannedPermutation) -> None:
         raise ValueError(f"{where}: by_group is for design = 'paired'")
     if test.design == "paired" and test.groups:
         raise ValueError(f"{where}: groups are for design = 'interaction'; set by_group")
-    if test.draws < 1 or test.seed < 0:
-        raise ValueError(f"{where}: draws of at least 1, and a seed of at least 0, expected")
+    if test.draws < _FEWEST_DRAWS or test.seed < 0:
+        raise ValueError(
+            f"{where}: draws of at least {_FEWEST_DRAWS}, and a seed of at least 0, expected"
+        )
 
 
 def _require_once(what: str, labels: tuple[str, ...]) -> None:
@@ -322,7 +339,7 @@ def _require_once(what: str, labels: tuple[str, ...]) -> None:
 
 
 def load_plan(path: Path) -> Plan:
-    """A plan of a TOML file.
+    """A plan of a TOML file, which may be the settings of a study with a plan in them.
 
     Raises
     ------
@@ -335,6 +352,8 @@ def load_plan(path: Path) -> Plan:
         raise ConfigError(f"{path}: no such file") from error
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise ConfigError(f"{path}: not a readable TOML file ({error})") from error
+    if isinstance(content.get("group"), dict) and isinstance(content["group"].get("plan"), dict):
+        content = content["group"]["plan"]  # of a study's settings
     try:
         return Plan.model_validate(content)
     except ValidationError as error:
@@ -367,6 +386,8 @@ def told_problem(problem: Any) -> str:
         near = difflib.get_close_matches(str(place[-1]), known, n=1)
         message = "no such option" + (f"; did you mean '{near[0]}'?" if near else "")
         message += "" if near else f"; known: {', '.join(known)}"
+    if problem["type"] == "string_type":
+        message = f"text is expected, in quotes, not {problem['input']!r}"
     if problem["type"] in ("missing", "missing_argument", "missing_keyword_only_argument"):
         message = "is missing"
     where = ", ".join(str(part) for part in place)

@@ -139,6 +139,7 @@ def _design_facts(design: GroupDesign, plan: StudyPlan) -> dict[str, Any]:
     return {
         "GroupColumn": design.group_column,
         "Blinded": design.blinded,
+        "PlanSHA256": design.plan_sha256,
         "Sessions": list(plan.layout.sessions),
         "Scans": scans | {"pvc": design.scans.pvc or "none"},
     }
@@ -148,7 +149,7 @@ class _StudyInputSpec(BaseInterfaceInputSpec):  # type: ignore[misc]
     study = File(exists=True, mandatory=True, desc="a row per subject, session and region")
     plan = traits.Any(mandatory=True, desc="what is tested")
     unblind = traits.Bool(mandatory=True, desc="whether groups may be read")
-    place = traits.Str(mandatory=True, desc="folder of the results, for their sources")
+    about = traits.Dict(mandatory=True, desc="for sidecars")
 
 
 class _StudyOutputSpec(TraitedSpec):  # type: ignore[misc]
@@ -170,8 +171,7 @@ class TestGroup(SimpleInterface):  # type: ignore[misc]
         blinded = plan.needs_groups and not self.inputs.unblind
         known = plan.without_groups if blinded else plan
         study = planned_study(Path(self.inputs.study), known, unblind=self.inputs.unblind)
-        source = f"bids::{self.inputs.place}/{GROUP_NAMES['study']}.tsv"
-        about = {"Blinded": blinded, "Sources": [source], **_software()}
+        about: dict[str, Any] = {**self.inputs.about, **_software()}
         made = {
             "descriptives": (descriptive_table(study, plan.described), DESCRIPTIVE_COLUMNS),
             "exclusions": (study.exclusion_table(), STUDY_EXCLUSION_COLUMNS),
@@ -209,6 +209,10 @@ class _ShowInputSpec(BaseInterfaceInputSpec):  # type: ignore[misc]
     results = File(exists=True, desc="every planned test")
 
 
+class _TablesInputSpec(_ShowInputSpec):
+    about = traits.Dict(mandatory=True, desc="for sidecars")
+
+
 class _TablesOutputSpec(TraitedSpec):  # type: ignore[misc]
     page = File(exists=True, desc="all tables, to be pasted into a text")
     files = OutputMultiObject(File(exists=True), desc="tables with their sidecars, and the page")
@@ -217,15 +221,15 @@ class _TablesOutputSpec(TraitedSpec):  # type: ignore[misc]
 class TabulateGroup(SimpleInterface):  # type: ignore[misc]
     """The tables that a paper prints."""
 
-    input_spec, output_spec = _ShowInputSpec, _TablesOutputSpec
+    input_spec, output_spec = _TablesInputSpec, _TablesOutputSpec
 
     def _run_interface(self, runtime: Any) -> Any:
-        folder = Path(runtime.cwd)
+        folder, about = Path(runtime.cwd), {**self.inputs.about, **_software()}
         shown = _shown(self.inputs)
         contents = PaperContents.of(self.inputs.plan)
         tables = paper_tables(shown.values, shown.results, contents)
         paths = [
-            _save(folder, f"group_desc-{key}_table", table.frame, table.columns, _software())
+            _save(folder, f"group_desc-{key}_table", table.frame, table.columns, about)
             for key, table in tables.items()
         ]
         page = folder / "group_desc-tables.html"
@@ -299,7 +303,8 @@ class _PageInputSpec(_ShowInputSpec):
     methods = traits.List(traits.Str, desc="sentences on what was done")
     map_figures = InputMultiObject(File(exists=True), desc="PNG of maps of the cohort")
     map_facts = traits.List(traits.Dict, desc="of every voxelwise comparison")
-    map_methods = traits.Str(desc="what was done with maps")
+    map_methods = traits.Str(desc="how maps were averaged")
+    comparison_methods = traits.Str(desc="how they were compared; said if any could be")
     unblind = traits.Bool(mandatory=True, desc="whether groups were read")
     place = traits.Str(mandatory=True, desc="folder of the results, and name of the page")
 
@@ -322,8 +327,11 @@ class GroupPage(SimpleInterface):  # type: ignore[misc]
             )
         ]
         methods = [*(self.inputs.methods if isdefined(self.inputs.methods) else ())]
+        map_facts = self.inputs.map_facts if isdefined(self.inputs.map_facts) else []
         if isdefined(self.inputs.map_methods):
             methods.append(self.inputs.map_methods)
+        if not all(facts["Reason"] for facts in map_facts):
+            methods.append(self.inputs.comparison_methods)
         report = GroupReport(
             plan=plan,
             blinded=plan.needs_groups and not self.inputs.unblind,
@@ -335,7 +343,7 @@ class GroupPage(SimpleInterface):  # type: ignore[misc]
             map_figures=[
                 image_uri(path.read_bytes(), "png") for path in _paths(self.inputs.map_figures)
             ],
-            map_facts=self.inputs.map_facts if isdefined(self.inputs.map_facts) else (),
+            map_facts=map_facts,
             methods=methods,
             version=__version__,
         )

@@ -127,6 +127,10 @@ def compare_maps(
     group = np.repeat(np.arange(len(samples)), [len(sample) for sample in samples])
     parametric = _parametric(values, group, mask)
     logp = None if inference.method == "none" else _logp(values, group, mask, inference)
+    least = smallest_p(len(first), 0 if second is None else len(second), inference.n_permutations)
+    if logp is not None:
+        # draws with replacement may miss what every sign flip or swap would find
+        logp = np.minimum(logp, -log10(least))
     t = parametric["stat"]
     passed = None if logp is None else logp >= -log10(inference.alpha) - _TIE
     return StatisticMaps(
@@ -134,9 +138,7 @@ def compare_maps(
         t=_unmasked(t, mask),
         z=_unmasked(parametric["z_score"], mask),
         degrees_of_freedom=len(values) - len(samples),
-        smallest_p=smallest_p(
-            len(first), 0 if second is None else len(second), inference.n_permutations
-        ),
+        smallest_p=least,
         logp=None if logp is None else _unmasked(logp, mask),
         thresholded=None if passed is None else _unmasked(np.where(passed, t, 0), mask),
     )

@@ -184,11 +184,11 @@ def _test_columns(
     if plan.multiplicity != "none":
         columns["adjusted p"] = lambda row: _p_cell(row["p_adjusted"], plan.alpha)
     return columns | {
-        "Estimate": lambda row: number(row["estimate"], "+.3f"),
-        "95 % CI": lambda row: _interval(row["ci_low"], row["ci_high"]),
+        "Estimate": _estimate,
+        "95 % CI": _estimate_interval,
         "Effect": lambda row: number(row["effect"]),
         # heads of a table may be the same, keys may not
-        "95 % CI ": lambda row: _interval(row["effect_low"], row["effect_high"]),
+        "95 % CI ": lambda row: _interval(row["effect_low"], row["effect_high"], ".3f"),
         "Power": lambda row: number(row["power"]),
         "Against it": _against,
     }
@@ -199,7 +199,7 @@ def _test_caption(rows: pd.DataFrame, plan: StudyPlan) -> str:
     about = [] if rows["test_name"].nunique() > 1 else [_one_of(rows["test_name"])]
     about += [] if variable in title else [variable]
     if rows["groups"].nunique() == 1:
-        about.append(_one_of(rows["groups"]).replace(" ", ", "))
+        about.append(_one_of(rows["groups"]))
     named = [
         f"{what}: {name}"
         for what, name in (
@@ -237,8 +237,10 @@ def _against(row: Mapping[Hashable, Any]) -> Cell:
 
 
 _MAP_CAPTIONS = (
-    "Mean of the maps in MNI152 space, by group and session, with the regions outlined.",
-    "t of the change, voxel by voxel; what passes the threshold of the plan is outlined.",
+    "Mean of the maps in MNI152 space, by group and session, with the regions outlined in "
+    "colour. Grey: fewer than half of the subjects have a value.",
+    "t of the change, voxel by voxel, with the regions outlined in colour, and in black what "
+    "passes the threshold of the family-wise error, where that was asked for.",
 )
 
 
@@ -335,11 +337,23 @@ def _text(label: Any) -> Cell:
     return Cell("n/a" if pd.isna(label) else str(label))
 
 
-def _interval(low: float, high: float) -> Cell:
-    low_text, high_text = number(low, "+.3f"), number(high, "+.3f")
-    if "missing" in (low_text.kind, high_text.kind):
+def _estimate(row: Mapping[Hashable, Any]) -> Cell:
+    """Differences have a sign; subjects are whole."""
+    if row["kind"] == "sample_size" and math.isfinite(row["estimate"]):
+        return number(math.ceil(row["estimate"]), ".0f")
+    return number(row["estimate"], "+.3f")
+
+
+def _estimate_interval(row: Mapping[Hashable, Any]) -> Cell:
+    pattern = ".0f" if row["kind"] == "sample_size" else "+.3f"
+    return _interval(row["ci_low"], row["ci_high"], pattern)
+
+
+def _interval(low: float, high: float, pattern: str) -> Cell:
+    if math.isnan(low) or math.isnan(high):
         return _absent()
-    return Cell(f"{low_text.text} to {high_text.text}", "number")
+    ends = ("∞" if end == math.inf else number(end, pattern).text for end in (low, high))
+    return Cell(" to ".join(ends), "number")
 
 
 def _statistic(row: Mapping[Hashable, Any]) -> Cell:

@@ -17,9 +17,9 @@ from pipeline.statistics.study_plan import StudyPlan
 
 _PAIRED = (
     "Thin lines: subjects; dotted: some sessions missing; crosses: one session only. Thick: mean "
-    "of subjects with all sessions, with its 95 % confidence interval. adj.: p adjusted as the "
-    "plan says."
+    "of subjects with all sessions, with its 95 % confidence interval."
 )
+_ADJUSTED = " adj.: p adjusted as the plan says."
 _VALUES = "Every subject's value, by region."
 _SCATTER = (
     "One point per subject; the line is that of least squares with its pointwise 95 % band "
@@ -72,13 +72,14 @@ def group_figures(
         Its tests; no rows while the study is blinded.
     """
     shown = shown_study(plan, values, results)
-    for variable in (plan.outcome, *plan.clinical):
+    variables = (plan.outcome, *plan.clinical)
+    for variable, name in zip(variables, _file_names(variables), strict=True):
         drawn = paired_figure(shown, variable)
-        caption = _PAIRED
+        caption = _PAIRED + (_ADJUSTED if plan.multiplicity != "none" and len(results) else "")
         if drawn is None:
             drawn, caption = value_figure(shown, variable), _VALUES
         if drawn is not None:
-            yield GroupFigure(_file_name(variable), drawn, caption)
+            yield GroupFigure(name, drawn, caption)
     if results.empty:
         return
     correlations = results[results["kind"] == "correlation"]
@@ -89,12 +90,21 @@ def group_figures(
         yield GroupFigure("effects", drawn, _FOREST)
 
 
-def _file_name(variable: str) -> str:
-    """A variable as the label of an entity.
+def _file_names(variables: tuple[str, ...]) -> list[str]:
+    """Variables as labels of an entity, none of them twice, none that of another figure.
 
     Examples
     --------
-    >>> _file_name("MADRS-short (items)")
-    'MADRSshortitems'
+    >>> _file_names(("MADRS-short", "MADRS", "MADRS_", "effects"))
+    ['MADRSshort', 'MADRS', 'MADRSx2', 'effectsx2']
     """
-    return re.sub(r"[^A-Za-z0-9]", "", variable) or "variable"
+    names: list[str] = []
+    for variable in variables:
+        plain = re.sub(r"[^A-Za-z0-9]", "", variable) or "variable"
+        others = [*names, "effects"]
+        taken = plain in others or re.fullmatch(r"correlation\d+", plain)
+        number = 2
+        while f"{plain}x{number}" in others:
+            number += 1
+        names.append(f"{plain}x{number}" if taken else plain)
+    return names

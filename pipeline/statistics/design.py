@@ -30,6 +30,8 @@ class GroupDesign:
     scans: ScansChosen = field(default_factory=ScansChosen)
     plan: StudyPlan | None = None
     """What was declared; without, every region is tested, exploratively."""
+    plan_sha256: str = ""
+    """Of the plan as it was declared, for sidecars."""
     unblind: bool = False
     """Whether the groups are read."""
 

@@ -200,6 +200,8 @@ class _Design:
         rows, columns = self.X.shape
         if len(self.groups) < 2:
             return "there are not two groups"
+        if np.any(np.ptp(self.X[:, 1:], axis=0) + (self.X[0, 1:] == 0) == 0):
+            return "a covariate does not vary"
         if rows <= columns or subjects >= rows or np.linalg.matrix_rank(self.X) < columns:
             return "there are too few values for the terms of the model"
         return ""

@@ -78,23 +78,48 @@ class StudyPlan:
         """Variables that are 0 or 1."""
         return tuple(s.name for s in self.derived if isinstance(s, Responder | Equals))
 
+    def by_region(self, name: str) -> bool:
+        """Whether a variable has a value in every region."""
+        for score in self.derived:
+            if score.name == name:
+                return any(map(self.by_region, (score.of, *getattr(score, "minus", ()))))
+        declared = (*self.layout.session_columns, *self.layout.subject_columns)
+        return name not in declared and name not in OF_SCAN
+
+    def by_session(self, name: str) -> bool:
+        """Whether a variable has a value in every session."""
+        for score in self.derived:
+            if score.name == name:
+                parts = (score.of, *getattr(score, "minus", ()))
+                return not isinstance(score, BetweenSessions) and any(map(self.by_session, parts))
+        return name not in self.layout.subject_columns
+
     @property
     def clinical(self) -> tuple[str, ...]:
         """Scales with a value per subject and session."""
-        declared = (n for n in self.layout.session_columns if n not in OF_SCAN)
-        return tuple(name for name in declared if name in self.described)
+        return tuple(
+            name
+            for name in self.described
+            if name not in (*OF_SCAN, *self.binary)
+            and self.by_session(name)
+            and not self.by_region(name)
+        )
 
     @property
     def responders(self) -> tuple[str, ...]:
         """Variables that say who responded."""
-        return tuple(score.name for score in self.derived if isinstance(score, Responder))
+        scores = (score.name for score in self.derived if isinstance(score, Responder))
+        return tuple(name for name in scores if not self.by_region(name))
 
     @property
     def demography(self) -> tuple[str, ...]:
         """What is told of every subject before treatment; scores between sessions are not."""
         later = {s.name for s in self.derived if isinstance(s, BetweenSessions | Responder)}
-        of_region = {self.outcome, *(region.volume for region in self.layout.joined)}
-        return tuple(name for name in self.described if name not in {*later, *of_region, *OF_SCAN})
+        return tuple(
+            name
+            for name in self.described
+            if name not in {*later, *OF_SCAN} and not self.by_region(name)
+        )
 
     @property
     def without_groups(self) -> StudyPlan:

@@ -107,8 +107,9 @@ def two_sample_t_of_summaries(
     Notes
     -----
     g divides by the pooled SD :math:`s_p` for Student's test, and for Welch's by
-    :math:`\sqrt{(s_1^2 + s_2^2) / 2}`. Its interval is that of the noncentrality of t, in the
-    unit of g; it is exact for Student's test.
+    :math:`\sqrt{(s_1^2 + s_2^2) / 2}` [2]_; the small-sample factor takes the degrees of freedom
+    of the test. Its interval is that of the noncentrality of t, in the unit of g; it is exact for
+    Student's test.
 
     References
     ----------

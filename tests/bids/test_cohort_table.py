@@ -204,6 +204,28 @@ def test_a_subject_without_any_session_is_listed(cohort):
     ]
 
 
+def test_whoever_is_in_a_scale_alone_is_listed(cohort):
+    path = cohort.phenotype()
+    with path.open("a") as file:
+        file.write("sub-99\tses-pre\t44\n")
+    rows = cohort.study(cohort.gather(madrs_plan())).exclusion_table()
+    found = rows[rows["participant_id"] == "99"]
+    assert {"no value in any region", "no group"} <= set(found["reason"])
+
+
+def test_volumes_are_of_the_tables_that_were_chosen(cohort):
+    for subject in GROUPS:
+        for session in MADRS:
+            cohort.add(subject, session, "pvc-GTM", values=[7.0, 8.0])
+            cohort.add_scan(subject, session, dose=400, suv=0.7, steps=[0])
+            folder, stem = cohort.folder(subject, session)
+            other = pd.DataFrame({"index": [1, 2], "name": REGIONS, "volume-mm3": [1, 2]})
+            write_table(folder / f"{stem}_pvc-GTM_desc-regions_morph.tsv", other)
+    assert set(cohort.gather().table["volume-mm3"]) == {8000, 12000}
+    corrected = cohort.gather(scans=ScansChosen(pvc="GTM"))
+    assert set(corrected.table["volume-mm3"]) == {1, 2}
+
+
 def test_a_failed_region_is_missing_not_zero(cohort):
     cohort.add("01", "pre", values=[np.nan, 1.4], flag=["k2a at bound", "n/a"])
     study = cohort.study(cohort.gather())
@@ -318,6 +340,8 @@ def madrs_plan(**content):
          r"participants.tsv: line 3: participant_id 01 is in line 2 already; keep one"),
         (lambda c: c.participants(group="ketamine"), plan(),
          "participants.tsv: column group: no line has 'placebo'.*there is only ketamine"),
+        (lambda c: c.participants(group=["all", "all", "placebo", "placebo"]),
+         plan(groups=("one", "placebo")), "a group is called 'all'"),
         (lambda c: c.participants(group=np.nan), plan(), "every value of column 'group' is n/a"),
         (lambda c: (c.raw / "participants.tsv").unlink(), plan(), "participants.tsv is missing"),
         (lambda c: None, plan(columns={"group": "arm"}),

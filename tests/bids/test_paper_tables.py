@@ -99,7 +99,7 @@ def test_test_figures_come_from_results_alone(tiny):
     row = {"variable": "BPND", "region": "ACC", "sessions": "pre post", "reason": None}
     paired = row | {"kind": "paired_t", "groups": "b", "statistic": 7.0, "df1": 8.0, "p": 0.9}
     paired |= {"p_adjusted": 0.95, "effect": 6.0, "effect_low": 5.0, "effect_high": 6.5}
-    crossed = row | {"kind": "interaction", "groups": "b a", "statistic": 3.0, "p": 0.1}
+    crossed = row | {"kind": "interaction", "groups": "b v a", "statistic": 3.0, "p": 0.1}
     made = paper_tables(
         tiny,
         pd.DataFrame(
@@ -107,7 +107,7 @@ def test_test_figures_come_from_results_alone(tiny):
                 paired,
                 crossed | {"test_name": "group", "p": 0.2},
                 crossed | {"test_name": "group x time"},
-                {"kind": "two_sample_t", "variable": "age", "groups": "b a", "p": 0.3,
+                {"kind": "two_sample_t", "variable": "age", "groups": "b v a", "p": 0.3,
                  "test_name": "Welch's t of two groups"},
             ]
         ),

@@ -1,12 +1,15 @@
 """`petbind simulate --level tables`: its options, and the group level on what it writes."""
 
 import json
+from pathlib import Path
 
 import pytest
 
 from pipeline.bids.simulated_tables import DERIVATIVES_FOLDER
 from pipeline.cli.main import DONE, WRONG_USE, main
 from pipeline.io.tables import read_table
+
+REPOSITORY = Path(__file__).parents[2]
 
 TABLES = ("--study", "tiger2020", "--level", "tables")
 
@@ -86,3 +89,30 @@ def test_the_group_level_runs_on_it(trial, tmp_path):
     table = read_table(paired)
     assert set(table["region"]) == {"ACC", "HIP", "VST", "DBS"}
     assert set(table["n"]) == {20, 10}
+
+
+@pytest.mark.slow
+def test_the_plan_of_the_documentation_runs_on_the_trial(tmp_path):
+    text = (REPOSITORY / "docs" / "statistics.md").read_text("utf-8")
+    plan = next(part for part in text.split("```toml")[1:] if part.startswith("\noutcome"))
+    plan = (
+        plan.split("```")[0]
+        .replace("[[", "[[group.plan.")
+        .replace("[labels]", "[group.plan.labels]")
+    )
+    study = tmp_path / "study.toml"
+    study.write_text(f"[group.plan]\n{plan}")
+    trial = tmp_path / "trial"
+    assert main(["simulate", str(trial), "--study", "tiger2020", "--level", "tables"]) == 0
+    out = trial / "derivatives" / "petbind"
+    words = [str(trial), str(out), "group", "--unblind", "--config", str(study)]
+    assert main([*words, "--work-dir", str(tmp_path / "work")]) == 0
+    results = read_table(out / "group" / "group_desc-tests_stats.tsv")
+    planned = results[results["family"] != "descriptive"]
+    assert list(planned["kind"].unique()) == [
+        "interaction",
+        "mixed_model",
+        "fisher",
+        "correlation",
+    ]
+    assert planned["p"].notna().all()

@@ -76,6 +76,14 @@ def test_binding_beside_its_tests(frames):
     assert "paired t test" in notes
 
 
+def test_p_of_an_interaction_is_that_of_its_row(page, frames):
+    text = plain(page)
+    found = frames["interaction"]["p"].dropna()
+    assert len(found) == 4
+    for p in found[found > 0.001]:
+        assert f"{p:.3f}".removeprefix("0") in text
+
+
 def test_change_has_a_true_minus_and_an_interval(frames):
     table = next(
         t for t in printed_tables(frames, WORDS) if plain(t.caption) == "BPND: change, pre to post"

@@ -49,7 +49,7 @@ def paired_row(p, group="ketamine", region="ACC", **cells):
 
 def interaction_row(p, region="ACC", **cells):
     row = {"kind": "interaction", "variable": "BPND", "region": region, "sessions": "pre post"}
-    return row | {"groups": "ketamine placebo", "test_name": "group x time", "p": p} | cells
+    return row | {"groups": "ketamine v placebo", "test_name": "group x time", "p": p} | cells
 
 
 def correlation_row(group=None, estimate_name="r", **cells):
@@ -331,7 +331,7 @@ def forest_rows():
         paired_row(0.7, region="HIP", effect_name="dz"),  # could not be computed
         paired_row(0.0004, region="VST", family="exploratory", **(effect | {"effect": -1.2})),
         {"kind": "fisher", "title": "Responders", "effect_name": "odds ratio", "effect": np.inf,
-         "effect_low": 1.2, "effect_high": np.inf, "p": 0.045, "groups": "a b",
+         "effect_low": 1.2, "effect_high": np.inf, "p": 0.045, "groups": "a v b",
          "n_by_group": "20 10"},
         {"kind": "permutation", "p": 0.5},
     )  # fmt: skip

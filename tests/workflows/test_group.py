@@ -9,6 +9,7 @@ import pytest
 
 from graph import dangling_ports
 from pipeline.bids.group_table import find_group_sources
+from pipeline.cli.freezing import sha256
 from pipeline.cli.main import main
 from pipeline.config.schema import Settings
 from pipeline.io.tables import read_json, read_table, write_json, write_table
@@ -205,29 +206,53 @@ def test_without_a_plan_the_study_is_blinded_too(study):
 
 def test_unblinding_is_logged_with_hashes_of_plan_and_tables(study):
     study.run(plan=True)
-    (line,) = (study.out / "logs" / "group_unblinding.log").read_text().splitlines()
+    read, *tables, written = log_of(study)
     hashes = dict(
         reversed(row.split("  ", 1))
         for row in (study.out / "group" / "sha256sums.txt").read_text().splitlines()
     )
-    assert {"plan.json", "bids:raw:participants.tsv", "bids:raw:phenotype/madrs.tsv"} <= set(
-        hashes
-    )
-    assert len(hashes) == 1 + 2 + 12
-    for name, digest in hashes.items():
-        assert f"{name} sha256:{digest}" in line
+    plan = hashes.pop("plan.json")
+    assert {"bids:raw:participants.tsv", "bids:raw:phenotype/madrs.tsv"} <= set(hashes)
+    assert len(hashes) == 2 + 12
+    assert f"groups read for plan sha256:{plan}" in read
+    assert [line.split() for line in tables] == [[sha, name] for name, sha in hashes.items()]
+    assert f"results written of plan sha256:{plan}" in written
+    assert sha256((study.out / "group" / "plan.json").read_bytes()) == plan
+    for name in ("tests_stats", "study_table", "binding_table"):
+        assert read_json(study.out / f"group/group_desc-{name}.json")["PlanSHA256"] == plan
     declared = json.loads((study.out / "group" / "plan.json").read_text())
     assert declared["plan"]["tests"][0]["title"] == "Change between groups"
 
 
-def test_a_plan_that_changed_after_unblinding_is_told(study, capsys):
+def log_of(study):
+    return (study.out / "logs" / "group_unblinding.log").read_text().splitlines()
+
+
+def test_a_plan_that_changed_after_results_were_seen_is_told_each_time(study, capsys):
+    said = "not the plan that results were first made of"
     study.run(plan=True)
     study.run(plan=True)
-    assert "not the one of the last run" not in capsys.readouterr().err
+    assert said not in capsys.readouterr().err
     study.config.write_text(PLAN.replace("confirmatory = false", "confirmatory = true"))
     study.run(plan=True)
-    assert "not the one of the last run, and groups were read before" in capsys.readouterr().err
-    assert len((study.out / "logs" / "group_unblinding.log").read_text().splitlines()) == 3
+    assert said in capsys.readouterr().err
+    study.run(plan=True, unblind=False)
+    study.run(plan=True)
+    assert said in capsys.readouterr().err
+
+
+def test_a_slip_in_a_plan_reads_no_groups_and_replaces_nothing(study, capsys):
+    study.config.write_text(PLAN.replace('["ACC", "HIP"]', '["ACC", "HIPP"]'))
+    assert study.run(plan=True) == 2
+    assert not (study.out / "logs" / "group_unblinding.log").exists()
+    study.config.write_text(PLAN)
+    study.run(plan=True)
+    before = study.written()
+    study.config.write_text(PLAN.replace('["ACC", "HIP"]', '["ACC", "HIPP"]'))
+    study.run(plan=True, unblind=False)
+    study.config.write_text(PLAN.replace("confirmatory = false", "confirmatory = true"))
+    study.run(plan=True, unblind=False)
+    assert study.written()["group/plan.json"] == before["group/plan.json"]
 
 
 def test_results_of_an_earlier_plan_do_not_stay(study, capsys):
@@ -238,7 +263,7 @@ def test_results_of_an_earlier_plan_do_not_stay(study, capsys):
     # but a blinded run, which makes no tests, leaves those that were made
     study.run(unblind=False)
     assert "group/group_desc-tests_stats.tsv" in study.written()
-    assert "is of an earlier run with --unblind" in capsys.readouterr().err
+    assert "is of an earlier run" in capsys.readouterr().err
 
 
 def test_corrected_tables_are_a_setting(study):
@@ -330,7 +355,7 @@ def test_a_change_of_the_reference_region_is_seen(study):
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        (('"MADRS"]', '"MADRSS"]'), "no column 'MADRSS', which the plan names"),
+        (('"MADRS"]', '"MADRSS"]'), "nothing declares 'MADRS'; did you mean 'MADRSS'"),
         (('regions = ["ACC", "HIP"]', 'regions = ["ACC", "HIPP"]'), "did you mean 'HIP'"),
         (('groups = ["active", "placebo"]', 'groups = ["active", "sham"]'),
          "participants.tsv: column group: no line has 'sham'"),
