@@ -79,7 +79,7 @@ def test_binding_beside_its_tests(frames):
 def test_p_of_an_interaction_is_that_of_its_row(page, frames):
     text = plain(page)
     found = frames["interaction"]["p"].dropna()
-    assert len(found) == 4
+    assert len(found) > 3
     for p in found[found > 0.001]:
         assert f"{p:.3f}".removeprefix("0") in text
 
