@@ -341,11 +341,11 @@ def _estimate(row: Mapping[Hashable, Any]) -> Cell:
     """Differences have a sign; subjects are whole."""
     if row["kind"] == "sample_size" and math.isfinite(row["estimate"]):
         return number(math.ceil(row["estimate"]), ".0f")
-    return number(row["estimate"], "+.3f")
+    return number(row["estimate"], ".3f" if row["kind"] == "fisher" else "+.3f")
 
 
 def _estimate_interval(row: Mapping[Hashable, Any]) -> Cell:
-    pattern = ".0f" if row["kind"] == "sample_size" else "+.3f"
+    pattern = {"sample_size": ".0f", "fisher": ".3f"}.get(row["kind"], "+.3f")
     return _interval(row["ci_low"], row["ci_high"], pattern)
 
 
