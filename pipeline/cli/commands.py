@@ -37,6 +37,7 @@ from pipeline.bids.preflight import (
 from pipeline.bids.runs import FrameChoice
 from pipeline.cli.tools import Need, found_versions, needed_tools, require_tools, tools_table
 from pipeline.config.anatomy import DerivativesAnatomy, EmbeddedAnatomy
+from pipeline.config.cluster import load_slurm_options
 from pipeline.config.load import load_settings
 from pipeline.config.motion import NoMotion
 from pipeline.config.parcellation import FreeSurferParcellation, GivenParcellation
@@ -156,8 +157,9 @@ def _run_participants(args: argparse.Namespace, settings: Settings) -> int:
     _describe_output(args.bids_dir, args.out_dir, settings, versions)
     workflow = init_cohort_wf(plan, _folders(args), settings, versions)
     resources = settings.resources
+    slurm = load_slurm_options(args.plugin_args) if args.plugin == "slurm" else None
     failures = run_graph(
-        workflow, Limits(resources.n_procs, resources.mem_gb, args.stop_on_first_crash)
+        workflow, Limits(resources.n_procs, resources.mem_gb, args.stop_on_first_crash, slurm)
     )
     return _report_outcome(plan, failures, _folders(args))
 

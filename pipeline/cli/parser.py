@@ -69,6 +69,18 @@ def _add_run(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
     run.add_argument(
         "--stop-on-first-crash", action="store_true", help="do not go on with other sessions"
     )
+    run.add_argument(
+        "--plugin",
+        choices=("multiproc", "slurm"),
+        default="multiproc",
+        help="processes on this machine, or every node as a job of SLURM",
+    )
+    run.add_argument(
+        "--plugin-args",
+        metavar="KEY=VALUE...|FILE.toml",
+        help="for slurm: partition, account, time, sbatch, memory_factor, max_jobs, poll_s, "
+        "patience_s, file_delay_s",
+    )
 
 
 def _add_check(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
