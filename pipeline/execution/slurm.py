@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import logging
 import math
-import re
 import shutil
 import subprocess
 import time
@@ -27,7 +26,9 @@ from pipeline.execution.slurm_client import (
     NoAnswer,
     cancel_jobs,
     client_environment,
+    ending,
     list_jobs,
+    ran_out_of_memory,
     recorded_state,
     submit_job,
 )
@@ -37,7 +38,6 @@ _NOT_YET = -math.inf
 _RESULTS_EVERY_S = 0.5
 _ENDING_WITHIN_S = 60
 _LOCK = "driver.lock"
-_OVER_MEMORY = re.compile(r"exceeded \w*\s?memory limit.*|.*oom[-_ ]kill.*", re.IGNORECASE)
 _ON_END = (
     'cat >/dev/null; n=0; until scancel --quiet --name="$0" || [ $((n+=1)) -gt 60 ]; '
     "do sleep 5; done"
@@ -192,11 +192,8 @@ class CollectingSlurmPlugin(DistributedPluginBase):  # type: ignore[misc]
     def _told(self, taskid: int, state: JobState) -> str:
         """Why a job ended, in SLURM's words, and what to do."""
         job, log = self._jobs[taskid], self._log(taskid)
-        said = log.read_text("utf-8", errors="replace") if log.is_file() else ""
-        over = _OVER_MEMORY.search(said)
-        what, advice = str(state), "start again to go on"
-        if over or state.state == "OUT_OF_MEMORY":
-            what += f", {over[0].strip()}" if over else ""
+        what, advice = ending(state, log), "start again to go on"
+        if ran_out_of_memory(what):
             advice = f"it had asked for {job.asked_gb:.1f} GB; "
             advice += "--plugin-args memory_factor=2 asks for more"
         elif state.state in ("TIMEOUT", "DEADLINE"):
@@ -207,9 +204,8 @@ class CollectingSlurmPlugin(DistributedPluginBase):  # type: ignore[misc]
 
     def _outcome(self, taskid: int, trace: str) -> dict[str, Any]:
         """What Nipype takes; files of a job that went well are not kept."""
-        endings = (NODE, RESULT) if trace else (NODE, RESULT, ".log")
-        for ending in endings:
-            (self._folder / f"{taskid}{ending}").unlink(missing_ok=True)
+        for kind in (NODE, RESULT) if trace else (NODE, RESULT, ".log"):
+            (self._folder / f"{taskid}{kind}").unlink(missing_ok=True)
         return {"result": None, "traceback": [trace] if trace else None, "taskid": taskid}
 
     def _look_for_results(self) -> None:
@@ -229,6 +225,8 @@ class CollectingSlurmPlugin(DistributedPluginBase):  # type: ignore[misc]
         trace = result.get("traceback", "") if isinstance(result, dict) else ""
         # read before Nipype adds its own troubles to the list
         text = "".join(trace) if isinstance(trace, (list, tuple)) else str(trace)
+        # Nipype takes a list alone
+        result = {"result": None, **(result or {}), "traceback": text.splitlines(keepends=True)}
         written = Path(super()._report_crash(node, result=result))
         # as CollectingMultiProc: without the user's name, and one file per node
         crash_file = written.replace(written.with_name(f"crash-{node.fullname}.txt"))

@@ -8,6 +8,7 @@ import subprocess
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from pipeline.core.errors import ToolError
 
@@ -24,6 +25,7 @@ _PASSING = re.compile(
     r"|temporarily|not available at the moment|try again|maxsubmitjob|in standby",
     re.IGNORECASE,
 )
+_OVER_MEMORY = re.compile(r"exceeded \w*\s?memory limit.*|.*oom[-_ ]kill.*", re.IGNORECASE)
 _NAMED_BY_USERS = frozenset(
     f"SBATCH_{name}"
     for name in ("ACCOUNT", "CONSTRAINT", "PARTITION", "QOS", "RESERVATION", "TIMELIMIT")
@@ -84,6 +86,21 @@ def client_environment(environment: Mapping[str, str] | None = None) -> dict[str
     }
 
 
+def ending(state: JobState, log: Path) -> str:
+    """How a job ended, in SLURM's words; also those that it left in the job's log.
+
+    Where SLURM watches memory by itself, it tells only there that a job took too much.
+    """
+    said = log.read_text("utf-8", errors="replace") if log.is_file() else ""
+    over = _OVER_MEMORY.search(said)
+    return f"{state}, {over[0].strip()}" if over else str(state)
+
+
+def ran_out_of_memory(told: str) -> bool:
+    """Whether `ending` tells of memory."""
+    return "OUT_OF_MEMORY" in told or bool(_OVER_MEMORY.search(told))
+
+
 def submit_job(words: Sequence[str], name: str, comment: str, patience_s: float) -> str:
     """Id of a new job; SLURM is asked again while it gives no answer.
 
@@ -135,7 +152,9 @@ def list_jobs(*names: str) -> dict[str, JobState]:
     except ToolError as error:
         raise NoAnswer(str(error)) from error
     jobs = {}
-    for line in said.splitlines():
+    for line in filter(str.strip, said.splitlines()):
+        if line.count("|") < form.count("|"):
+            raise NoAnswer(f"squeue said what is no list of jobs: {line}")
         job, state, reason, comment = line.split("|", 3)
         reason, comment = (
             "" if text in ("None", "(null)") else text for text in (reason, comment)
