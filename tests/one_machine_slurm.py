@@ -15,7 +15,7 @@ import socket
 import subprocess
 import sys
 import time
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
 NODES = ("n1", "n2")
@@ -66,6 +66,8 @@ class Cluster:
 
     def __exit__(self, *error):
         self.call("scancel", "--user", getpass.getuser(), check=False)
+        with suppress(TimeoutError):
+            self._wait(lambda: not self.queued(), within_s=10)
         self._stack.close()
 
     def call(self, *words, check=True):
@@ -167,8 +169,8 @@ class Cluster:
         ]
         self.config.write_text("\n".join(lines) + "\n", encoding="utf-8")
 
-    def _wait(self, happened):
-        end = time.monotonic() + _WITHIN_S
+    def _wait(self, happened, within_s=_WITHIN_S):
+        end = time.monotonic() + within_s
         while not happened():
             if time.monotonic() > end:
                 logs = "\n".join(

@@ -271,8 +271,8 @@ def _endings(
     told = {}
     for part in todo:
         if job := ledger.jobs.get(part.name):
-            state = states.get(job) or recorded_state(job) or LOST
-            told[part.name] = ending(state, Path(ledger.logs[part.name]))
+            state = states.get(job) or recorded_state(job)
+            told[part.name] = ending(state, Path(ledger.logs[part.name])) if state else ""
     return told
 
 

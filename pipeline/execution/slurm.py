@@ -12,7 +12,7 @@ import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from filelock import FileLock, Timeout
 from nipype.pipeline.plugins.base import DistributedPluginBase
@@ -38,10 +38,15 @@ _NOT_YET = -math.inf
 _RESULTS_EVERY_S = 0.5
 _ENDING_WITHIN_S = 60
 _LOCK = "driver.lock"
-_ON_END = (
-    'cat >/dev/null; n=0; until scancel --quiet --name="$0" || [ $((n+=1)) -gt 60 ]; '
-    "do sleep 5; done"
-)
+_GUARD = """\
+exec 3<&0
+(
+    read -r word <&3
+    [ "$word" = dismissed ] && exit
+    n=0
+    until scancel --quiet --name="$0" || [ $((n+=1)) -gt 60 ]; do sleep 5; done
+) </dev/null &
+"""
 """Waits for the end of the driver, which closes the pipe however it dies; then cancels."""
 
 
@@ -120,12 +125,14 @@ class CollectingSlurmPlugin(DistributedPluginBase):  # type: ignore[misc]
         self._folder.mkdir(parents=True)
         self._script = write_starter(self._folder)
         self._answers.answered_s = time.monotonic()
-        with FileLock(self._folder / _LOCK), _guarded(self.name):
+        with FileLock(self._folder / _LOCK), _guarded(self.name) as guard:
             try:
                 super().run(graph, config, updatehash)
             finally:
-                if self._jobs:
+                if self._jobs or self._answers.silence:
                     self.abort()
+                else:
+                    guard.write(b"dismissed\n")
         if not self.crashes:
             shutil.rmtree(self._folder, ignore_errors=True)
 
@@ -239,25 +246,27 @@ def _as_error(text: str) -> str:
 
 
 @contextlib.contextmanager
-def _guarded(name: str) -> Iterator[None]:
-    """Have jobs of this name cancelled if this process dies, by whatever signal."""
-    guard = subprocess.Popen(
-        ["/bin/sh", "-c", _ON_END, name],
+def _guarded(name: str) -> Iterator[IO[bytes]]:
+    """Have jobs of this name cancelled if this process dies, by whatever signal.
+
+    The guard is no child of ours, and out of the reach of Ctrl-C; it goes when it is dismissed
+    through what this gives, or when it has cancelled what is left.
+    """
+    starter = subprocess.Popen(
+        ["/bin/sh", "-c", _GUARD, name],
         stdin=subprocess.PIPE,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
         env=client_environment(),
-        # out of the reach of Ctrl-C
         start_new_session=True,
     )
+    starter.wait()
+    assert starter.stdin is not None  # noqa: S101  a pipe was asked for
     try:
-        yield
-        guard.kill()
+        yield starter.stdin
     finally:
-        assert guard.stdin is not None  # noqa: S101  a pipe was asked for
-        guard.stdin.close()
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            guard.wait(timeout=10)
+        with contextlib.suppress(BrokenPipeError):
+            starter.stdin.close()
 
 
 def _cancel_orphans(root: Path) -> None:
