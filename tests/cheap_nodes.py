@@ -44,10 +44,10 @@ class Obey(SimpleInterface):
         return runtime
 
 
-def sessions(folder, *whats, memory=None):
+def sessions(folder, *words, memory=None):
     """A cohort with a session per word, of two nodes in a row; the first does as told."""
     cohort = pe.Workflow(name="cohort", base_dir=str(folder))
-    for number, what in enumerate(whats):
+    for number, what in enumerate(words):
         session = pe.Workflow(name=f"sub-{number:02d}_wf")
         told = Obey(what=what, memory=str(memory or ""))
         first = pe.Node(told, name="first", mem_gb=0.1, n_procs=2)

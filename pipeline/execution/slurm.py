@@ -45,9 +45,12 @@ exec 3<&0
     [ "$word" = dismissed ] && exit
     n=0
     until scancel --quiet --name="$0" || [ $((n+=1)) -gt 60 ]; do sleep 5; done
+    sleep 10
+    scancel --quiet --name="$0"
 ) </dev/null &
 """
-"""Waits for the end of the driver, which closes the pipe however it dies; then cancels."""
+"""Waits for the end of the driver, which closes the pipe however it dies; then cancels, and again
+what was about to be submitted."""
 
 
 @dataclass
@@ -158,7 +161,11 @@ class CollectingSlurmPlugin(DistributedPluginBase):  # type: ignore[misc]
         job = self._jobs[number] = _Job(memory_mb / 1024)
         told = f"{node.fullname} {number}"
         try:
-            job.job_id = submit_job(words, self.name, told, self.options.patience_s)
+            # whoever was silent for too long once is not waited for again, node by node
+            patience_s = 0 if self._answers.silence else self.options.patience_s
+            job.job_id = submit_job(words, self.name, told, patience_s)
+        except NoAnswer as error:
+            self._answers.silence = f"SLURM has given no answer for {patience_s:.0f} s: {error}"
         except ToolError as error:
             job.refusal = f"SLURM did not take the job of this step: {error}"
         job.taken_s = time.monotonic()

@@ -68,8 +68,8 @@ def test_nodes_that_slurm_ends_fail_alone_and_by_its_own_reason(cluster, tmp_pat
     # a name that a shell would make something of
     folder = tmp_path / 'it\'s $HOME; a "place"'
     folder.mkdir()
-    whats = ["well"] * 6 + ["fail", "hog", "sleep", "sleep"]
-    under_way = in_background(sessions(folder, *whats, memory=folder), time="1", memory_factor=1)
+    words = ["well"] * 6 + ["fail", "hog", "sleep", "sleep"]
+    under_way = in_background(sessions(folder, *words, memory=folder), time="1", memory_factor=1)
     wait_until(lambda: runs(folder).count("sleep") == 2)
     cluster.call("scancel", job_of(cluster, "cohort.sub-08_wf.first"))
     failed, seconds = under_way()
@@ -83,7 +83,7 @@ def test_nodes_that_slurm_ends_fail_alone_and_by_its_own_reason(cluster, tmp_pat
     assert "TIMEOUT" in failed["sub-09"].reason
     assert "time=" in failed["sub-09"].reason
     # both nodes of the six, the first of the others
-    assert sorted(runs(folder)) == sorted(["well"] * 12 + whats[6:])
+    assert sorted(runs(folder)) == sorted(["well"] * 12 + words[6:])
     nothing_is_queued(cluster)
     # one minute is the shortest limit SLURM knows, and it looks twice a minute
     assert seconds < 150
