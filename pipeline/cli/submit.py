@@ -7,6 +7,7 @@ import hashlib
 import json
 import shlex
 import sys
+import uuid
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -93,7 +94,8 @@ def _submit(
     ledger: Ledger,
 ) -> None:
     """Find out what is to be done, and hand it over."""
-    states = list_jobs(*ledger.job_names) if ledger.jobs else {}
+    known = bool(ledger.jobs) or not args.dry_run
+    states = list_jobs(*ledger.job_names) if known else {}
     live = {n: job for n, job in ledger.jobs.items() if states.get(job, LOST).is_live}
     done = {
         part.name for part in parts if part.name not in live and is_done(part, ledger.done_dir)
@@ -153,12 +155,13 @@ class _Handing:
                 continue
             make_folder(folder)
             path.write_text(script, encoding="utf-8")
-            (folder / f"{batch.name}.tasks").write_text(batch.tasks, encoding="utf-8")
+            if batch.parts:
+                (folder / f"{batch.name}.tasks").write_text(batch.tasks, encoding="utf-8")
             after = (
                 [f"--dependency={resolved(batch.after, ids.__getitem__)}"] if batch.after else []
             )
             name = self.ledger.job_name(batch.kind)
-            told = f"{batch.name} of call {self.ledger.calls}"
+            told = f"{batch.name} of call {self.ledger.calls}, {uuid.uuid4().hex[:6]}"
             job = submit_job(
                 [*words, *after, *self.options.words, str(path)], name, told, _ANSWER_WITHIN_S
             )
@@ -279,12 +282,16 @@ def _endings(
 def _clear_away(
     ledger: Ledger, states: Mapping[str, JobState], todo: Iterable[Part], *, regroup: bool
 ) -> None:
-    """Cancel what waits for what will never be, and a group level that would come too early."""
-    names = [part.name for part in todo] + ([GROUP] if regroup else [])
-    jobs = [ledger.jobs[name] for name in names if name in ledger.jobs]
-    stuck = [job for job in jobs if job in states and not states[job].has_ended]
-    if stuck:
-        cancel_jobs(ids=stuck)
+    """Cancel what would get in the way of what is submitted now.
+
+    That is what waits for what will never be, a group level that would come too early, and jobs
+    of an earlier call that SLURM took without its answer being heard.
+    """
+    again = {part.name for part in todo} | ({GROUP} if regroup else set())
+    kept = {job for name, job in ledger.jobs.items() if name not in again}
+    in_the_way = [job for job, state in states.items() if not state.has_ended and job not in kept]
+    if in_the_way:
+        cancel_jobs(ids=in_the_way)
 
 
 def _show_state(

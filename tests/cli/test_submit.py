@@ -167,7 +167,7 @@ def test_names_reach_petbind_as_they_are(study):
     assert study.submit("--group", "--set", region, "--n-procs", "2") == 0
     seen = []
     for script in study.scripts():
-        numbers = (1, 2) if script.with_suffix(".tasks").read_text() else (None,)
+        numbers = (1, 2) if script.with_suffix(".tasks").exists() else (None,)
         for number in numbers:
             if number == 2 and script.stem == "sessions-2":
                 continue
@@ -247,6 +247,14 @@ def test_a_refusal_is_told_and_what_was_taken_is_kept(study, capsys):
     assert study.submit() == 2
     assert "invalid partition specified" in capsys.readouterr().err
     assert set(json.loads((study.submit_dir / "jobs.json").read_text())["jobs"]) == set(ANATOMIES)
+
+
+def test_jobs_that_slurm_took_unheard_are_cancelled_before_others_take_their_place(study):
+    study.slurm.answer(
+        sbatch=["101", "102", "103"], squeue="77_1|PENDING|Priority|x\n78|TIMEOUT|x|"
+    )
+    study.submit()
+    assert study.slurm.asked("scancel") == [["--quiet", "77_1"]]
 
 
 def test_docker_and_apptainer_get_the_folders_and_no_network(study, tmp_path, monkeypatch):
