@@ -25,7 +25,8 @@ _PASSING = re.compile(
     r"|temporarily|not available at the moment|try again|maxsubmitjob|in standby",
     re.IGNORECASE,
 )
-_OVER_MEMORY = re.compile(r"exceeded \w*\s?memory limit.*|.*oom[-_ ]kill.*", re.IGNORECASE)
+_OVER_MEMORY = re.compile(r"exceeded \w*\s?memory limit.*|oom[-_ ]kill event", re.IGNORECASE)
+"""What SLURM writes into the log of a job, without the machine that stands before it."""
 _NAMED_BY_USERS = frozenset(
     f"SBATCH_{name}"
     for name in ("ACCOUNT", "CONSTRAINT", "PARTITION", "QOS", "RESERVATION", "TIMELIMIT")

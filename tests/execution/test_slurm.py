@@ -11,6 +11,7 @@ from pipeline.execution.slurm_client import (
     JobState,
     NoAnswer,
     client_environment,
+    ending,
     list_jobs,
     ran_out_of_memory,
     submit_job,
@@ -83,9 +84,27 @@ def test_a_missing_slurm_is_named(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    "told", ["OUT_OF_MEMORY (OutOfMemory)", "FAILED, exceeded memory limit (9 > 8), being killed"]
+    ("state", "log", "told"),
+    [
+        (
+            JobState("FAILED", "JobLaunchFailure"),
+            "slurmstepd-n1: error: Job 2 exceeded memory limit (253 > 104), being killed\n"
+            "slurmstepd-n1: error: *** JOB 2 ON n1 CANCELLED AT 2026-11-28T13:54:13 ***\n",
+            "FAILED (JobLaunchFailure), exceeded memory limit (253 > 104), being killed",
+        ),
+        (
+            JobState("OUT_OF_MEMORY", "OutOfMemory"),
+            "slurmstepd-n1: error: Detected 1 oom-kill event(s) in StepId=2.batch. Some of your "
+            "processes may have been killed by the cgroup out-of-memory handler.\n",
+            "OUT_OF_MEMORY (OutOfMemory), oom-kill event",
+        ),
+        (JobState("OUT_OF_MEMORY"), "", "OUT_OF_MEMORY"),
+    ],
 )
-def test_memory_is_recognised_both_ways(told):
+def test_too_much_memory_is_told_in_either_way_and_without_the_machine(state, log, told, tmp_path):
+    path = tmp_path / "1.log"
+    path.write_text(log)
+    assert ending(state, path) == told
     assert ran_out_of_memory(told)
     assert not ran_out_of_memory(str(JobState("TIMEOUT", "TimeLimit")))
 
