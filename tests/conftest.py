@@ -10,6 +10,7 @@ from functools import cache
 import numpy as np
 import pytest
 
+import one_machine_slurm
 from pipeline.core.errors import ToolError
 
 
@@ -35,6 +36,8 @@ def lacking(name):
 
     if name == "deepbet":
         return "" if deepbet_is_installed() else "deepbet and torch are not installed"
+    if name == "slurm":
+        return one_machine_slurm.lacking()
     found = look_for(TOOLS[name], _spm_version if name == "spm" else None)
     return f"{TOOLS[name].title}: {found.problem}" if found.problem else ""
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -16,6 +17,7 @@ from pipeline.bids.entities import parse_name
 from pipeline.bids.preflight import Plan
 from pipeline.bids.scan import ScanInputs
 from pipeline.config.schema import Settings
+from pipeline.core.errors import ConfigError
 from workflows._graph import handed, port_names
 from workflows.anatomical import AnatomicalOutputs, Folders, init_anatomical_wf
 from workflows.session import init_session_wf
@@ -36,8 +38,32 @@ def init_cohort_wf(
     same working directories. `versions` of tools by others go onto the pages.
     """
     workflow = pe.Workflow(name=NAME, base_dir=str(work_root(folders.work_dir, versions)))
-    findings, subjects = dict(plan.noted), dict(plan.subjects)
-    anatomical_wfs = {
+    findings, anatomical_wfs = dict(plan.noted), _anatomical_wfs(plan, folders, settings)
+    ports = port_names(AnatomicalOutputs)
+    for scan in plan.scans:
+        assert scan.t1w is not None  # noqa: S101  a planned scan has its T1w
+        noted = findings.get(scan.label, ())
+        session_wf = init_session_wf(scan, folders, settings, noted, versions or {})
+        # a fresh list each time: Nipype keeps it and empties it later
+        workflow.connect([(anatomical_wfs[scan.t1w], session_wf, handed(*ports))])
+    return workflow
+
+
+def init_anatomies_wf(
+    plan: Plan,
+    folders: Folders,
+    settings: Settings,
+    versions: Mapping[str, str] = MappingProxyType({}),
+) -> Any:
+    """The anatomy alone of every T1w of a plan, where `init_cohort_wf` finds it."""
+    workflow = pe.Workflow(name=NAME, base_dir=str(work_root(folders.work_dir, versions)))
+    workflow.add_nodes(list(_anatomical_wfs(plan, folders, settings).values()))
+    return workflow
+
+
+def _anatomical_wfs(plan: Plan, folders: Folders, settings: Settings) -> dict[Path, Any]:
+    subjects = dict(plan.subjects)
+    return {
         t1w: init_anatomical_wf(
             t1w,
             t1w_entities(t1w),
@@ -48,14 +74,6 @@ def init_cohort_wf(
         )
         for t1w in _t1ws(plan.scans)
     }
-    ports = port_names(AnatomicalOutputs)
-    for scan in plan.scans:
-        assert scan.t1w is not None  # noqa: S101  a planned scan has its T1w
-        noted = findings.get(scan.label, ())
-        session_wf = init_session_wf(scan, folders, settings, noted, versions or {})
-        # a fresh list each time: Nipype keeps it and empties it later
-        workflow.connect([(anatomical_wfs[scan.t1w], session_wf, handed(*ports))])
-    return workflow
 
 
 def work_root(work_dir: Path, versions: Mapping[str, str] = MappingProxyType({})) -> Path:
@@ -88,6 +106,21 @@ def parts_of(scan: ScanInputs) -> tuple[str, str]:
     """Names of the sub-workflows a session consists of: its anatomy and its own."""
     assert scan.t1w is not None  # noqa: S101  a planned scan has its T1w
     return _t1w_name(scan.t1w).removesuffix("_wf"), scan.label
+
+
+def of_part(plan: Plan, part: str) -> Plan:
+    """The plan of the sessions that a part, by its name, belongs to; nothing else is blocked.
+
+    Raises
+    ------
+    ConfigError
+        If no session has it.
+    """
+    scans = tuple(scan for scan in plan.scans if part in parts_of(scan))
+    if not scans:
+        known = dict.fromkeys(name for scan in plan.scans for name in parts_of(scan))
+        raise ConfigError(f"--part {part}: no such session or T1w; there are {', '.join(known)}")
+    return replace(plan, scans=scans, blocked=())
 
 
 def step_edges(workflow: Any) -> list[tuple[str, str]]:

@@ -36,6 +36,7 @@ from pipeline.bids.preflight import (
 from pipeline.bids.runs import FrameChoice
 from pipeline.cli.tools import Need, found_versions, needed_tools, require_tools, tools_table
 from pipeline.config.anatomy import DerivativesAnatomy, EmbeddedAnatomy
+from pipeline.config.cluster import load_slurm_options
 from pipeline.config.load import load_settings
 from pipeline.config.motion import NoMotion
 from pipeline.config.parcellation import FreeSurferParcellation, GivenParcellation
@@ -45,7 +46,7 @@ from pipeline.core.errors import ConfigError, DataError
 from pipeline.imaging.mni_regions import LabelledBody
 from pipeline.io.deepbet import deepbet_is_installed
 from pipeline.io.images import read_labels
-from pipeline.io.tables import read_json, write_json, write_table
+from pipeline.io.tables import read_json, read_table, write_json, write_table
 from pipeline.kinetics import Logan, Mrtm2, Srtm2, Wapi
 
 if TYPE_CHECKING:
@@ -144,10 +145,11 @@ def config(args: argparse.Namespace) -> int:
 
 def _run_participants(args: argparse.Namespace, settings: Settings) -> int:
     from pipeline.execution.run import Limits, make_folder, run_graph
-    from workflows.cohort import init_cohort_wf
+    from workflows.cohort import init_anatomies_wf, init_cohort_wf, of_part
 
     settings = _with_anatomy_found(settings, args.bids_dir)
     plan = _survey(args, settings)
+    plan = of_part(plan, args.part) if args.part else plan
     for label, findings in plan.blocked:
         for finding in findings:
             print(f"petbind: {label} will not run: {finding}", file=sys.stderr)
@@ -158,16 +160,21 @@ def _run_participants(args: argparse.Namespace, settings: Settings) -> int:
     make_folder(_folders(args).work_dir)
     versions = found_versions(needs)
     describe_output(args.bids_dir, args.out_dir, settings, versions)
-    workflow = init_cohort_wf(plan, _folders(args), settings, versions)
+    whole = not args.part or args.part in {scan.label for scan in plan.scans}
+    build = init_cohort_wf if whole else init_anatomies_wf
+    workflow = build(plan, _folders(args), settings, versions)
     resources = settings.resources
+    slurm = load_slurm_options(args.plugin_args) if args.plugin == "slurm" else None
     failures = run_graph(
-        workflow, Limits(resources.n_procs, resources.mem_gb, args.stop_on_first_crash)
+        workflow, Limits(resources.n_procs, resources.mem_gb, args.stop_on_first_crash, slurm)
     )
-    return _report_outcome(plan, failures, _folders(args))
+    if args.part:
+        return _report_part(args.part, _outcomes(plan, failures, _folders(args)), _folders(args))
+    return _report_outcome(_outcomes(plan, failures, _folders(args)), _folders(args))
 
 
-def _report_outcome(plan: Plan, failures: list, folders: Folders) -> int:  # type: ignore[type-arg]
-    """Print and write which sessions are done, and where the others stopped."""
+def _outcomes(plan: Plan, failures: list, folders: Folders):  # type: ignore[no-untyped-def,type-arg]
+    """Which sessions are done, and where the others stopped; a data frame with a row for each."""
     import pandas as pd
 
     from workflows.cohort import parts_of
@@ -196,11 +203,41 @@ def _report_outcome(plan: Plan, failures: list, folders: Folders) -> int:  # typ
                 "crash_file": "n/a",
             }
         )
-    table = pd.DataFrame(rows)
+    return pd.DataFrame(rows)
+
+
+def _report_outcome(table, folders: Folders) -> int:  # type: ignore[no-untyped-def]
+    """Print and write which sessions are done, and where the others stopped."""
     write_table(folders.out_dir / "logs" / "sessions.tsv", table)
     _print_outcome(table)
     print(f"results and pages: {folders.out_dir}")
     return DONE if (table["state"] == "done").all() else SOME_FAILED
+
+
+def _report_part(part: str, table, folders: Folders) -> int:  # type: ignore[no-untyped-def]
+    """Print what became of a part; its sessions' rows replace those of earlier runs."""
+    from filelock import FileLock
+
+    failed = (table["state"] == "failed").any()
+    if not failed and part not in set(table["session"]):
+        # an anatomy, whose sessions are still to come
+        print(f"{part}: done")
+        return DONE
+    path = folders.out_dir / "logs" / "sessions.tsv"
+    with FileLock(folders.work_dir / "sessions.lock"):
+        write_table(path, with_rows(path, table))
+    _print_outcome(table)
+    return SOME_FAILED if failed else DONE
+
+
+def with_rows(path: Path, table):  # type: ignore[no-untyped-def]
+    """The table of sessions in a file, if there is one, with these rows in place of its own."""
+    import pandas as pd
+
+    if path.is_file():
+        earlier = read_table(path, as_text=True)
+        table = pd.concat([earlier[~earlier["session"].isin(table["session"])], table])
+    return table.sort_values("session")
 
 
 def _without_folders(reason: str, folders: Folders) -> str:

@@ -21,6 +21,7 @@ _COMMANDS = {
     "check": ("pipeline.cli.commands", "check"),
     "graph": ("pipeline.cli.commands", "graph"),
     "config": ("pipeline.cli.commands", "config"),
+    "submit": ("pipeline.cli.submit", "run"),
     "simulate": ("pipeline.cli.simulate", "run"),
     "demo": ("pipeline.cli.demo", "run"),
     "fit": ("pipeline.cli.fit", "run"),

@@ -25,6 +25,7 @@ def build_parser() -> argparse.ArgumentParser:
     _add_run(commands)
     _add_check(commands)
     _add_graph(commands)
+    _add_submit(commands)
     _add_simulate(commands)
     _add_demo(commands)
     _add_fit(commands)
@@ -60,18 +61,87 @@ def _add_run(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
     run.add_argument("level", choices=("participant", "group"), help="level of the analysis")
     _add_selection(run)
     _add_settings(run)
-    run.add_argument("--work-dir", type=Path, help="intermediate results; default OUT-work")
-    run.add_argument("--n-procs", type=int, help="processes at the same time")
-    run.add_argument("--mem-gb", type=float, help="memory all processes may take, GB")
-    run.add_argument(
-        "--omp-nthreads", type=int, help="threads of deepbet's network; all else takes one"
-    )
+    _add_resources(run)
     run.add_argument(
         "--unblind", action="store_true",
         help="of group: read who is in which group, and test; logged",
     )  # fmt: skip
     run.add_argument(
         "--stop-on-first-crash", action="store_true", help="do not go on with other sessions"
+    )
+    run.add_argument(
+        "--part",
+        metavar="NAME",
+        help="only this session, or only the anatomy of this T1w, by its name in the progress "
+        "(sub-01_ses-pre, sub-01_ses-pre_T1w); what petbind submit runs",
+    )
+    run.add_argument(
+        "--plugin",
+        choices=("multiproc", "slurm"),
+        default="multiproc",
+        help="processes on this machine, or every node as a job of SLURM",
+    )
+    run.add_argument(
+        "--plugin-args",
+        metavar="KEY=VALUE...|FILE.toml",
+        help="for slurm: partition, account, time, sbatch, memory_factor, max_jobs, poll_s, "
+        "patience_s, file_delay_s",
+    )
+
+
+def _add_resources(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--work-dir", type=Path, help="intermediate results; default OUT-work")
+    parser.add_argument("--n-procs", type=int, help="processes at the same time")
+    parser.add_argument("--mem-gb", type=float, help="memory all processes may take, GB")
+    parser.add_argument(
+        "--omp-nthreads", type=int, help="threads of deepbet's network; all else takes one"
+    )
+
+
+def _add_submit(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    submit = commands.add_parser(
+        "submit", help="a cohort as array jobs of SLURM; again: what is not done of it"
+    )
+    _add_folders(submit)
+    submit.add_argument("--scheduler", choices=("slurm",), default="slurm", help="who runs it")
+    _add_selection(submit)
+    _add_settings(submit)
+    _add_resources(submit)
+    for option, told in (
+        ("partition", "where jobs run"),
+        ("account", "who pays"),
+        ("time", "longest time of a task, as sbatch takes it"),
+    ):
+        submit.add_argument(f"--{option}", help=told)
+    submit.add_argument(
+        "--sbatch",
+        action="append",
+        default=[],
+        metavar="OPTION",
+        help="further option of sbatch, as in --sbatch=--qos=long; may be repeated, comes last",
+    )
+    submit.add_argument("--max-at-once", type=int, metavar="N", help="tasks of an array at once")
+    submit.add_argument(
+        "--group", action="store_true", help="the group level too, when all sessions have ended"
+    )
+    submit.add_argument(
+        "--unblind", action="store_true", help="the group level with its option --unblind"
+    )
+    submit.add_argument(
+        "--container",
+        metavar="IMAGE",
+        help="run in this image: FILE.sif with Apptainer, else a name with Docker",
+    )
+    submit.add_argument(
+        "--bind",
+        action="append",
+        default=[],
+        type=Path,
+        metavar="FOLDER",
+        help="also seen in the container, read-only; may be repeated",
+    )
+    submit.add_argument(
+        "--dry-run", action="store_true", help="print the scripts; write and submit nothing"
     )
 
 

@@ -12,9 +12,11 @@ from typing import Any
 from nipype import config as nipype_config
 from nipype import logging as nipype_logging
 
+from pipeline.config.cluster import SlurmOptions
 from pipeline.core.errors import ConfigError
 from pipeline.execution.multiproc import CollectingMultiProc
 from pipeline.execution.progress import Progress, row_name, step_name
+from pipeline.execution.slurm import CollectingSlurmPlugin
 
 _OWN_ERROR = re.compile(r"pipeline\.core\.errors\.\w+: (.*)", re.DOTALL)
 
@@ -47,6 +49,8 @@ class Limits:
     n_procs: int
     mem_gb: float
     stop_on_first_crash: bool = False
+    slurm: SlurmOptions | None = None
+    """Where every node is a job of SLURM; processes and memory are then not limited here."""
 
 
 def explain(trace: str) -> str:
@@ -104,14 +108,7 @@ def run_graph(workflow: Any, limits: Limits) -> list[Failure]:
         name for name in names if name.rsplit(".", 1)[-1] not in ("inputnode", "outputnode")
     ]
     with Progress(visible) as progress:
-        plugin = CollectingMultiProc(
-            {
-                "n_procs": limits.n_procs,
-                "memory_gb": limits.mem_gb,
-                "raise_insufficient": False,
-                "status_callback": progress,
-            }
-        )
+        plugin = _plugin(limits, progress)
         # nipype collects garbage at every poll: what is there by now never becomes any
         gc.freeze()
         try:
@@ -129,6 +126,20 @@ def run_graph(workflow: Any, limits: Limits) -> list[Failure]:
         Failure(node.fullname, explain(trace), str(crash_file))
         for node, trace, crash_file in plugin.crashes
     ]
+
+
+def _plugin(limits: Limits, progress: Progress) -> CollectingMultiProc | CollectingSlurmPlugin:
+    """What runs the nodes."""
+    if limits.slurm is not None:
+        return CollectingSlurmPlugin(limits.slurm, {"status_callback": progress})
+    return CollectingMultiProc(
+        {
+            "n_procs": limits.n_procs,
+            "memory_gb": limits.mem_gb,
+            "raise_insufficient": False,
+            "status_callback": progress,
+        }
+    )
 
 
 def _configure(workflow: Any, crash_dir: Path, stop_on_first_crash: bool) -> None:
