@@ -11,7 +11,6 @@ from typing import Any
 from nipype.pipeline import engine as pe
 from nipype.pipeline.engine.utils import generate_expanded_graph
 
-from pipeline import __version__
 from pipeline.bids.entities import parse_name
 from pipeline.bids.preflight import Plan
 from pipeline.bids.scan import ScanInputs
@@ -59,7 +58,7 @@ def init_cohort_wf(
 
 
 def work_root(work_dir: Path, versions: Mapping[str, str] = MappingProxyType({})) -> Path:
-    """Where nodes of these versions keep their results; the cache looks at inputs, not at code.
+    """Where nodes keep their results; which code made them, they know themselves.
 
     Parameters
     ----------
@@ -74,7 +73,7 @@ def work_root(work_dir: Path, versions: Mapping[str, str] = MappingProxyType({})
     >>> work_root(Path("work"), {"SPM12": "r7771 (GNU Octave 7.3.0)"}).name.partition("_")[2]
     'SPM12-r7771-GNU-Octave-7.3.0'
     """
-    parts = [f"petbind-{__version__}", *(f"{name} {text}" for name, text in versions.items())]
+    parts = ["petbind", *(f"{name} {text}" for name, text in versions.items())]
     return work_dir / "_".join(re.sub(r"[^A-Za-z0-9.]+", "-", part).strip("-") for part in parts)
 
 

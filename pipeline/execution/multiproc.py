@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import logging
 import multiprocessing
 import os
 import signal
@@ -102,9 +103,15 @@ class CollectingMultiProc(MultiProcPlugin):  # type: ignore[misc]
         trace = result.get("traceback", "") if isinstance(result, dict) else ""
         # read before Nipype adds its own troubles to the list
         text = "".join(trace) if isinstance(trace, (list, tuple)) else str(trace)
-        written = Path(super()._report_crash(node, result=result))
-        # Nipype puts the user's name into the file's; one name per node also keeps only the last
-        crash_file = written.replace(written.with_name(f"crash-{node.fullname}.txt"))
+        folder = Path(node.config["execution"]["crashdump_dir"])
+        crash_file = folder / f"crash-{node.fullname}.txt"
+        try:
+            written = Path(super()._report_crash(node, result=result))
+            # Nipype puts the user's name into the file's; one name per node keeps only the last
+            written.replace(crash_file)
+        except OSError:
+            # the disk is full: whoever asks hears it of this run only
+            logging.getLogger("petbind").warning("%s cannot be written", crash_file)
         self.crashes.append((node, text, crash_file))
         return str(crash_file)
 
