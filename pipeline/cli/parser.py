@@ -69,6 +69,7 @@ def _add_run(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
     run.add_argument(
         "--stop-on-first-crash", action="store_true", help="do not go on with other sessions"
     )
+    _add_no_wait(run)
 
 
 def _add_check(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -195,6 +196,14 @@ def _add_config(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
 def _add_folders(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("bids_dir", metavar="BIDS", type=Path, help="BIDS data set")
     parser.add_argument("out_dir", metavar="OUT", type=Path, help="derivatives")
+
+
+def _add_no_wait(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--no-wait",
+        action="store_true",
+        help="stop where another run is at the same session, instead of waiting for it",
+    )
 
 
 def _add_selection(parser: argparse.ArgumentParser) -> None:

@@ -22,7 +22,7 @@ from pipeline.execution.locks import Locks
 from pipeline.execution.multiproc import CollectingMultiProc
 from pipeline.execution.node import _Keyed
 from pipeline.execution.progress import Progress
-from pipeline.execution.states import Look, State, crash_file, examine, lock_of
+from pipeline.execution.states import FOLLOWS, Look, State, crash_file, examine, lock_of
 
 _LOG = logging.getLogger("petbind")
 
@@ -102,8 +102,15 @@ def run_graph(workflow: Any, limits: Limits) -> list[Failure]:
     return run_graphs([workflow], limits).failures
 
 
+Witness = Callable[[Any, frozenset[str]], None]
+"""Is shown every executable graph when all is over, with the full names of what was computed."""
+
+
 def run_graphs(
-    workflows: Iterable[Any], limits: Limits, choose: Choice = what_is_not_done
+    workflows: Iterable[Any],
+    limits: Limits,
+    choose: Choice = what_is_not_done,
+    witness: Witness | None = None,
 ) -> Outcome:
     """Run what is not done of several workflows with one base directory, together.
 
@@ -115,6 +122,8 @@ def run_graphs(
         Processes, memory, patience.
     choose : callable
         Which nodes run; by default those that are not done.
+    witness : callable, optional
+        What to do with each graph at its end.
     """
     outcome, graphs, config = Outcome(), [], {}
     for workflow in workflows:
@@ -122,21 +131,30 @@ def run_graphs(
         make_folder(crash_dir)
         _configure(workflow, crash_dir, limits.stop_on_first_crash)
         graph = executable_graph(workflow)
-        orders = choose(graph, examine(graph))
+        looks = examine(graph)
+        orders = choose(graph, looks)
+        _tell_what_is_stale(looks)
         outcome.cached += len(graph) - len(orders.run)
         if orders.run:
             graphs.append(graph)
             config = next(iter(graph.nodes())).config
+        elif witness is not None:
+            witness(graph, frozenset())
     locks = Locks()
     try:
         chosen = _take_locks(graphs, limits, choose, locks)
         for graph, orders in chosen:
             _prepare(graph, orders)
-        together = nx.compose_all([nx.DiGraph(g.subgraph(o.run)) for g, o in chosen if o.run])
+        together = nx.DiGraph()
+        for graph, orders in chosen:
+            together.update(graph.subgraph(orders.run))
         if len(together):
             _carry_out(together, config, limits, locks, outcome)
     finally:
         locks.free()
+        if witness is not None:
+            for graph in graphs:
+                witness(graph, frozenset(outcome.ran))
     return outcome
 
 
@@ -148,7 +166,7 @@ def _take_locks(
         chosen = [(graph, choose(graph, examine(graph))) for graph in graphs]
         needed = {lock_of(node) for _, orders in chosen for node in orders.run if _keyed(node)}
         if not locks.take(needed, wait=limits.wait):
-            return chosen or [(nx.DiGraph(), Orders())]
+            return chosen
         locks.free()
 
 
@@ -230,6 +248,13 @@ class _Watch:
         if not self._left[part] and _keyed(node):
             # others may go on with a session's anatomy while the session is under way
             self._locks.free([lock_of(node)])
+
+
+def _tell_what_is_stale(looks: dict[Any, Look]) -> None:
+    """Say why what was done has to be done again, where it begins."""
+    for look in looks.values():
+        if look.state is State.STALE and look.reason != FOLLOWS:
+            _LOG.info("%s %s: %s", look.part, look.step, look.reason)
 
 
 def _tell_of_memory(node: Any) -> None:

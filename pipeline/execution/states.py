@@ -15,6 +15,9 @@ from pipeline.execution.locks import is_held
 from pipeline.execution.node import _Keyed
 from pipeline.execution.record import Record
 
+FOLLOWS = "what it depends on is not done"
+"""Why a node is stale that may yet hold."""
+
 
 class State(StrEnum):
     """Of a node."""
@@ -75,7 +78,7 @@ def _see(node: Any, ready: bool) -> Look:
     record = node.record()
     if record is not None:
         if not ready:
-            return _look(node, State.STALE, "what it depends on is not done", record=record)
+            return _look(node, State.STALE, FOLLOWS, record=record)
         reason = node.why_not_done()
         state = State.STALE if reason else State.DONE
         return _look(node, state, reason, record=record)
