@@ -20,6 +20,8 @@ _COMMANDS = {
     "run": ("pipeline.cli.commands", "run"),
     "check": ("pipeline.cli.commands", "check"),
     "graph": ("pipeline.cli.commands", "graph"),
+    "status": ("pipeline.cli.status", "run"),
+    "rerun": ("pipeline.cli.rerun", "run"),
     "config": ("pipeline.cli.commands", "config"),
     "simulate": ("pipeline.cli.simulate", "run"),
     "demo": ("pipeline.cli.demo", "run"),
