@@ -17,7 +17,6 @@ from typing import Any
 
 from nipype.interfaces.base import Bunch, isdefined
 from nipype.pipeline import engine as pe
-from nipype.utils.filemanip import loadpkl, savepkl
 
 from pipeline.core.errors import ToolError
 from pipeline.execution.code import CodeVersion, code_version
@@ -134,7 +133,24 @@ class _Keyed:
         interface = self._interface  # type: ignore[attr-defined]
         if interface.always_run and not getattr(interface, "checked_by_record", False):
             return "what it looks at lies outside"
+        if self._left_behind(record):
+            return "it names files in the folder where nodes were before"
         return record.why_unsound(self.roots(), self.digests().sha256)
+
+    def _left_behind(self, record: Record) -> bool:
+        """Whether its result names files by a folder of nodes that was moved or copied.
+
+        Those in the node's own folder are saved by their names alone, unless there are many nodes
+        in it.
+        """
+        old, new = record.roots[0], self.roots()[0]
+        if old == new:
+            return False
+        own = f"{self.folder()}/"
+        others = (f for f in record.files if f.path.startswith(f"{old}/"))
+        return isinstance(self, pe.MapNode) or any(
+            not moved(file.path, (old,), (new,)).startswith(own) for file in others
+        )
 
     def forget(self) -> None:
         """Make it one that has to run."""
@@ -199,23 +215,6 @@ class _Keyed:
         )
         record.write(self.folder())
 
-    def settle(self) -> None:
-        """Where folders were moved since it ran, write its result and record for the new place."""
-        record = self.record()
-        if record is None or record.roots == self.roots():
-            return
-        path = self.folder() / f"result_{self.name}.pklz"  # type: ignore[attr-defined]
-        result = loadpkl(path)
-        new = self.roots()
-        if result.outputs is not None and not isinstance(result.outputs, Bunch):
-            for name, value in result.outputs.trait_get().items():
-                if isdefined(value):
-                    setattr(result.outputs, name, _moved_in(value, record.roots, new))
-        self.forget()
-        savepkl(str(path), result)
-        files = [_after_move(file, record.roots, new, path) for file in record.files]
-        Record(**{**vars(record), "roots": new, "files": tuple(files)}).write(self.folder())
-
 
 class Node(_Keyed, pe.Node):  # type: ignore[misc]
     """A keyed node."""
@@ -260,23 +259,3 @@ def _full_disk(folders: tuple[str, ...]) -> str:
                 "is done is kept"
             )
     return ""
-
-
-def _moved_in(value: Any, old: tuple[str, ...], new: tuple[str, ...]) -> Any:
-    if isinstance(value, str):
-        return moved(value, old, new)
-    if isinstance(value, list | tuple):
-        items = [_moved_in(item, old, new) for item in value]
-        return tuple(items) if isinstance(value, tuple) else items
-    if isinstance(value, dict):
-        return {key: _moved_in(item, old, new) for key, item in value.items()}
-    return value
-
-
-def _after_move(
-    file: ResultFile, old: tuple[str, ...], new: tuple[str, ...], result_file: Path
-) -> ResultFile:
-    path = moved(file.path, old, new)
-    if Path(path) != result_file:
-        return ResultFile(path, file.sha256, file.identity)
-    return ResultFile(path, Digests().sha256(path), Identity.of(path))

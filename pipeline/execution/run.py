@@ -143,10 +143,9 @@ def run_graphs(
     locks = Locks()
     try:
         chosen = _take_locks(graphs, limits, choose, locks)
-        for graph, orders in chosen:
-            _prepare(graph, orders)
         together = nx.DiGraph()
         for graph, orders in chosen:
+            _prepare(orders)
             together.update(graph.subgraph(orders.run))
         if len(together):
             _carry_out(together, config, limits, locks, outcome)
@@ -174,15 +173,12 @@ def _keyed(node: Any) -> bool:
     return isinstance(node, _Keyed)
 
 
-def _prepare(graph: Any, orders: Orders) -> None:
-    """Under the locks: forget what is to be forgotten, and find what was moved."""
+def _prepare(orders: Orders) -> None:
+    """Under the locks: forget what is to be forgotten."""
     for node in orders.run:
         crash_file(node).unlink(missing_ok=True)
         if node in orders.forced:
             node.forget()
-        for before in graph.predecessors(node):
-            if before not in orders.run and _keyed(before):
-                before.settle()
 
 
 def _carry_out(
@@ -284,6 +280,7 @@ def _configure(workflow: Any, crash_dir: Path, stop_on_first_crash: bool) -> Non
         "stop_on_first_crash": str(stop_on_first_crash).lower(),
         "remove_unnecessary_outputs": "false",
         "create_report": "false",
+        "use_relative_paths": "true",
         "poll_sleep_duration": "0.1",
         "check_version": "false",
     }
