@@ -1,7 +1,7 @@
 """Cost of a large cohort before anything runs: it grows with the cohort, no faster.
 
-``python tests/benchmarks/test_scale.py 250 500 1000`` prints seconds and memory for as many
-subjects with two sessions each; the test does the same for few.
+``PYTHONPATH=.:tests python tests/benchmarks/test_scale.py 250 500 1000`` prints seconds and memory
+for as many subjects with two sessions each; the test does the same for few.
 """
 
 import json
@@ -13,43 +13,13 @@ import tempfile
 import time
 from pathlib import Path
 
-import nibabel as nib
-import numpy as np
 import pytest
+
+from many_sessions import make_tree
 
 pytestmark = pytest.mark.slow
 
 REPOSITORY = Path(__file__).parents[2]
-SESSIONS = ("pre", "post")
-
-
-def make_tree(root, subjects):
-    """A data set of tiny images: every subject has one T1w and two PET sessions."""
-    root.mkdir(parents=True)
-    (root / "dataset_description.json").write_text('{"Name": "many", "BIDSVersion": "1.10.0"}')
-    t1w, pet = root / "t1w.nii.gz", root / "pet.nii.gz"
-    nib.Nifti1Image(np.ones((4, 4, 4), np.float32), np.eye(4)).to_filename(t1w)
-    nib.Nifti1Image(np.ones((4, 4, 4, 3), np.float32), np.eye(4)).to_filename(pet)
-    sidecar = {
-        "TracerName": "x", "TracerRadionuclide": "C11", "Units": "Bq/mL", "TimeZero": "10:00:00",
-        "ScanStart": 0, "InjectionStart": 0, "FrameTimesStart": [0, 60, 120],
-        "FrameDuration": [60, 60, 60], "ImageDecayCorrected": True, "ImageDecayCorrectionTime": 0,
-        "InjectedRadioactivity": 400, "InjectedRadioactivityUnits": "MBq", "BodyWeight": 70,
-    }  # fmt: skip
-    for number in range(subjects):
-        name = f"sub-{number:04d}"
-        for session in SESSIONS:
-            folder = root / name / f"ses-{session}"
-            (folder / "pet").mkdir(parents=True)
-            stem = f"{name}_ses-{session}"
-            (folder / "pet" / f"{stem}_pet.nii.gz").write_bytes(pet.read_bytes())
-            (folder / "pet" / f"{stem}_pet.json").write_text(json.dumps(sidecar))
-        (root / name / "ses-pre" / "anat").mkdir()
-        (root / name / "ses-pre" / "anat" / f"{name}_ses-pre_T1w.nii.gz").write_bytes(
-            t1w.read_bytes()
-        )
-    t1w.unlink()
-    pet.unlink()
 
 
 def measure(root):
@@ -92,7 +62,7 @@ def measured(subjects):
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder) / "bids"
         make_tree(root, subjects)
-        code = "import sys, json, pathlib; sys.path.insert(0, 'tests/benchmarks'); "
+        code = "import sys, json, pathlib; sys.path[:0] = ['tests', 'tests/benchmarks']; "
         code += (
             "import test_scale; print(json.dumps(test_scale.measure(pathlib.Path(sys.argv[1]))))"
         )
