@@ -40,18 +40,17 @@ def requests_of(args: argparse.Namespace) -> list[Request]:
 
     if not args.out_dir.is_dir():
         raise ConfigError(f"{args.out_dir}: no such folder")
-    out_dir = args.out_dir.resolve()
     found = read_requests(work_dir_of(args))
-    here = [request for request in found if Path(request.out_dir).resolve() == out_dir]
+    # a study may have been copied since: what was asked for counts for the folder that is named
     chosen = [
-        request
-        for request in here
+        replace(request, out_dir=str(args.out_dir.absolute()))
+        for request in found
         if _named(request.label, "sub", args.participant_label)
         and _named(request.label, "ses", args.session_label)
     ]
     if not chosen:
-        known = ", ".join(request.label for request in (here or found))
-        raise ConfigError(f"no such session was run for {args.out_dir}; there are: {known}")
+        known = ", ".join(request.label for request in found)
+        raise ConfigError(f"no such session was run; there are: {known}")
     return chosen
 
 

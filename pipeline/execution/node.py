@@ -11,12 +11,14 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from nipype.interfaces.base import Bunch, isdefined
 from nipype.pipeline import engine as pe
+from nipype.pipeline.engine.utils import load_resultfile
 
 from pipeline.core.errors import ToolError
 from pipeline.execution.code import CodeVersion, code_version
@@ -133,24 +135,27 @@ class _Keyed:
         interface = self._interface  # type: ignore[attr-defined]
         if interface.always_run and not getattr(interface, "checked_by_record", False):
             return "what it looks at lies outside"
-        if self._left_behind(record):
-            return "it names files in the folder where nodes were before"
-        return record.why_unsound(self.roots(), self.digests().sha256)
+        reason = record.why_unsound(self.roots(), self.digests().sha256)
+        if reason or record.roots == self.roots():
+            return reason
+        return self._settle(record)
 
-    def _left_behind(self, record: Record) -> bool:
-        """Whether its result names files by a folder of nodes that was moved or copied.
+    def _settle(self, record: Record) -> str:
+        """Take a sound result as one of the place to which folders were moved, if it can be.
 
-        Those in the node's own folder are saved by their names alone, unless there are many nodes
-        in it.
+        Names of files in the node's own folder hold wherever it lies. Those of others do not.
         """
         old, new = record.roots[0], self.roots()[0]
-        if old == new:
-            return False
-        own = f"{self.folder()}/"
-        others = (f for f in record.files if f.path.startswith(f"{old}/"))
-        return isinstance(self, pe.MapNode) or any(
-            not moved(file.path, (old,), (new,)).startswith(own) for file in others
-        )
+        others = (f for f in record.files if old != new and f.path.startswith(f"{old}/"))
+        if any(not moved(f.path, (old,), (new,)).startswith(f"{self.folder()}/") for f in others):
+            return "it names files in the folder where nodes were before"
+        try:
+            load_resultfile(self.folder() / f"result_{self.name}.pklz")  # type: ignore[attr-defined]
+        except Exception as error:  # noqa: BLE001  whatever keeps a result from being read
+            return f"its result cannot be read in this place ({type(error).__name__})"
+        with suppress(OSError):
+            record.at(self.roots()).write(self.folder())
+        return ""
 
     def forget(self) -> None:
         """Make it one that has to run."""

@@ -6,7 +6,7 @@ import json
 import math
 import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -60,6 +60,15 @@ class Record:
             file.flush()
             os.fsync(file.fileno())
         partial.replace(folder / NAME)
+
+    def at(self, roots: tuple[str, ...]) -> Record:
+        """The same in another place, where the same files are."""
+        paths = [moved(file.path, self.roots, roots) for file in self.files]
+        files = [
+            replace(file, path=path, identity=Identity.of(path))
+            for file, path in zip(self.files, paths, strict=True)
+        ]
+        return replace(self, roots=roots, files=tuple(files))
 
     def why_unsound(self, roots: Sequence[str], sha256: Callable[[str], str]) -> str:
         """Which of its files is gone or another by now; empty if none is."""
