@@ -17,6 +17,7 @@ from pipeline.bids.scan import ScanInputs
 from pipeline.config.schema import Settings
 from workflows._graph import handed, port_names
 from workflows.anatomical import AnatomicalOutputs, Folders, init_anatomical_wf
+from workflows.memory import declare_memory
 from workflows.session import init_session_wf
 
 NAME = "petbind_wf"
@@ -47,14 +48,23 @@ def init_cohort_wf(
         )
         for t1w in _t1ws(plan.scans)
     }
-    ports = port_names(AnatomicalOutputs)
+    ports, most_gb = port_names(AnatomicalOutputs), settings.resources.mem_gb
+    known = dict(plan.voxels)
+    for t1w, anatomical_wf in anatomical_wfs.items():
+        declare_memory(anatomical_wf, _sizes(known, t1w=t1w), most_gb)
     for scan in plan.scans:
         assert scan.t1w is not None  # noqa: S101  a planned scan has its T1w
         noted = findings.get(scan.label, ())
         session_wf = init_session_wf(scan, folders, settings, noted, versions or {})
+        declare_memory(session_wf, _sizes(known, pet=scan.pet, t1w=scan.t1w), most_gb)
         # a fresh list each time: Nipype keeps it and empties it later
         workflow.connect([(anatomical_wfs[scan.t1w], session_wf, handed(*ports))])
     return workflow
+
+
+def _sizes(known: Mapping[Path, int], **images: Path) -> dict[str, int]:
+    """Voxels of a frame of some images, by the names given to them; of those that are known."""
+    return {name: known[path] for name, path in images.items() if path in known}
 
 
 def work_root(work_dir: Path, versions: Mapping[str, str] = MappingProxyType({})) -> Path:

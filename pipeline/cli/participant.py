@@ -105,12 +105,19 @@ def graphs_of(task: Task) -> Iterator[Any]:
     of_t1w: dict[Path | None, list[ScanInputs]] = {}
     for scan in task.plan.scans:
         of_t1w.setdefault(scan.t1w, []).append(scan)
-    subjects = dict(task.plan.subjects)
+    subjects, known = dict(task.plan.subjects), dict(task.plan.voxels)
     for t1w, scans in of_t1w.items():
         kept = tuple((scan.label, noted.get(scan.label, ())) for scan in scans)
         subject = ((t1w, subjects[t1w]),) if t1w in subjects else ()
-        part = Plan(tuple(scans), (), (), kept, subject)
+        part = Plan(tuple(scans), (), (), kept, subject, _voxels_of(scans, known))
         yield init_cohort_wf(part, task.folders, task.settings, task.versions)
+
+
+def _voxels_of(
+    scans: Iterable[ScanInputs], known: Mapping[Path, int]
+) -> tuple[tuple[Path, int], ...]:
+    images = {path for scan in scans for path in (*scan.files, scan.t1w) if path is not None}
+    return tuple((path, known[path]) for path in images if path in known)
 
 
 def witness_of(tasks: Iterable[Task]) -> Witness:
