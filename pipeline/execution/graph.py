@@ -9,6 +9,7 @@ import networkx as nx
 from nipype import config as nipype_config
 from nipype.pipeline.engine.utils import generate_expanded_graph
 
+from pipeline.execution.node import MapNode, Node
 from pipeline.execution.progress import row_name, step_name
 
 
@@ -25,6 +26,9 @@ def executable_graph(workflow: Any) -> Any:
         node.config = shared
         node.base_dir = workflow.base_dir
         node.index = place
+        if isinstance(node, Node | MapNode):
+            # it knows itself when it has to run; Nipype would run some always
+            node.overwrite = False
     workflow._configure_exec_nodes(graph)
     return graph
 
