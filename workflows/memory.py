@@ -7,7 +7,7 @@ from typing import Any
 
 from nipype.pipeline import engine as pe
 
-PROCESS_GB = 0.6
+PROCESS_GB = 0.7
 """What a process takes that holds the libraries and no image."""
 _MEGAVOXEL = 1e6
 _GB_PER_MEGAVOXEL: Mapping[str, tuple[str, float]] = {
