@@ -188,14 +188,7 @@ def _carry_out(
     watch = _Watch(nodes, locks, outcome)
     with Progress([node.fullname for node in nodes]) as progress:
         watch.progress = progress
-        plugin = CollectingMultiProc(
-            {
-                "n_procs": limits.n_procs,
-                "memory_gb": limits.mem_gb,
-                "raise_insufficient": False,
-                "status_callback": watch,
-            }
-        )
+        plugin = _plugin(limits, watch)
         # nipype collects garbage at every poll: what is there by now never becomes any
         with _frozen():
             try:
@@ -210,6 +203,18 @@ def _carry_out(
     outcome.failures += [
         Failure(node.fullname, explain(trace), str(path)) for node, trace, path in plugin.crashes
     ]
+
+
+def _plugin(limits: Limits, watch: _Watch) -> CollectingMultiProc:
+    """What runs the nodes."""
+    return CollectingMultiProc(
+        {
+            "n_procs": limits.n_procs,
+            "memory_gb": limits.mem_gb,
+            "raise_insufficient": False,
+            "status_callback": watch,
+        }
+    )
 
 
 class _Watch:
