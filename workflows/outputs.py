@@ -421,12 +421,15 @@ def _scan_metadata(scan: ScanInputs) -> dict[str, Any]:
 
 
 def _dose(scan: ScanInputs) -> dict[str, Any]:
-    return {
-        "InjectedRadioactivity": scan.injected_mbq if scan.injected_mbq is not None else "n/a",
-        "InjectedRadioactivityUnits": "MBq",
-        "BodyWeight": scan.body_weight_kg if scan.body_weight_kg is not None else "n/a",
-        "BodyWeightUnits": "kg",
-    }
+    said: dict[str, Any] = {}
+    for key, value, units in (
+        ("InjectedRadioactivity", scan.injected_mbq, "MBq"),
+        ("MolarActivity", scan.molar_activity_gbq_per_umol, "GBq/umol"),
+        ("InjectedMass", scan.injected_mass_ug, "ug"),
+        ("BodyWeight", scan.body_weight_kg, "kg"),
+    ):
+        said |= {key: "n/a" if value is None else value, f"{key}Units": units}
+    return said
 
 
 def _software() -> dict[str, str]:

@@ -1,24 +1,31 @@
-"""Planned tests of a study as rows of one table, with the JSON that explains it."""
+"""Planned tests of a study, region by region, as one table."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from pipeline.bids.result_rows import RESULT_COLUMNS, Found, cells_of, with_adjusted
 from pipeline.bids.study_table import Study
 from pipeline.core.volume import FloatArray
 from pipeline.statistics.correlation import pearson, spearman
 from pipeline.statistics.fisher import fisher_exact
 from pipeline.statistics.interaction import group_by_time
-from pipeline.statistics.mixed_anova import AnovaEffect, Sphericity, mixed_anova
+from pipeline.statistics.mixed_anova import mixed_anova
 from pipeline.statistics.mixed_model import LongData, mixed_model
-from pipeline.statistics.multiplicity import Adjustment, adjusted_p
+from pipeline.statistics.observed_power import (
+    of_fisher,
+    of_paired,
+    of_pearson,
+    of_students_t,
+    of_welchs_t,
+)
 from pipeline.statistics.paired import paired_t
 from pipeline.statistics.permutation import permuted_interaction, sign_flipped_change
 from pipeline.statistics.plan import (
@@ -28,15 +35,15 @@ from pipeline.statistics.plan import (
     PlannedMixedModel,
     PlannedPairedT,
     PlannedPermutation,
+    PlannedSampleSize,
     PlannedTest,
     PlannedTwoSampleT,
     variables_of,
 )
-from pipeline.statistics.result import TestResult
+from pipeline.statistics.power import Target
+from pipeline.statistics.study_plan import StudyPlan
+from pipeline.statistics.trial_size import trial_size
 from pipeline.statistics.two_sample import two_sample_t
-
-_CHECKS = {"Shapiro-Wilk": ("shapiro_w", "shapiro_p"),
-           "Brown-Forsythe": ("brown_forsythe_f", "brown_forsythe_p")}  # fmt: skip
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,6 +52,7 @@ class _Region:
 
     study: Study
     number: int
+    wanted: Target
 
     def variable(self, name: str) -> FloatArray:
         """(S, T), or (S, 1) where it does not vary between sessions."""
@@ -65,40 +73,17 @@ class _Region:
         return np.asarray(self.study.group == self.study.groups.index(group))
 
 
-@dataclass(frozen=True, eq=False)
-class _Found:
-    """A result with what it was made of."""
-
-    result: TestResult
-    sessions: tuple[str, ...] = ()
-    groups: tuple[str, ...] = ()
-    sphericity: Sphericity | None = None
-
-
-def result_table(
-    study: Study,
-    tests: tuple[PlannedTest, ...],
-    outcome: str,
-    covariates: tuple[str, ...],
-    multiplicity: Adjustment,
-    alpha: float,
-) -> pd.DataFrame:
+def result_table(study: Study, plan: StudyPlan) -> pd.DataFrame:
     """Every planned test, one row per region, and per group where it is made within groups.
+
+    Main effects follow an interaction, and the other terms that of a mixed model, for description.
 
     Parameters
     ----------
     study : Study
         With derived scores.
-    tests : tuple of planned tests
-        In the order of the rows.
-    outcome : str
-        Variable of tests that name none.
-    covariates : tuple of str
-        Of mixed models.
-    multiplicity : {"none", "holm", "fdr"}
-        Over all confirmatory rows, and apart from them over all exploratory ones.
-    alpha : float
-        Level that adjusted p is held against.
+    plan : StudyPlan
+        Its tests, in the order of the rows.
 
     Raises
     ------
@@ -106,39 +91,43 @@ def result_table(
         If a proportion is asked for of something other than 0 and 1.
     """
     rows = []
-    for number, test in enumerate(tests, start=1):
-        names = variables_of(test, outcome)
-        adjusting = covariates if isinstance(test, PlannedMixedModel) else ()
+    target = Target(alpha=plan.alpha, power=plan.power)
+    for number, test in enumerate(plan.tests, start=1):
+        names = variables_of(test, plan.outcome)
+        adjusting = plan.covariates if isinstance(test, PlannedMixedModel) else ()
         depth = max(study.variables[name].shape[2] for name in (*names, *adjusting))
         for r in range(depth):
+            if depth > 1 and test.regions and study.regions[r] not in test.regions:
+                continue
             about = {
                 "test": number,
                 "title": test.title,
                 "kind": test.kind,
-                "family": "confirmatory" if test.confirmatory else "exploratory",
-                "variable": " and ".join(names),
+                "family": None,
+                "variable": names[0],
+                "with_variable": names[1] if len(names) > 1 else None,
                 "region": (study.regions[r] or None) if depth == len(study.regions) else None,
             }
-            for found in _found(_Region(study, r), test, names, covariates):
-                rows.append(about | _cells(found))
-    return _with_adjusted(pd.DataFrame(rows), multiplicity, alpha)
+            region = _Region(study, r, target)
+            for found in _found(region, test, names[0], plan.covariates):
+                rows.append(about | {"family": _family(test, found)} | cells_of(found))
+    table = pd.DataFrame(rows, columns=list(RESULT_COLUMNS))
+    return with_adjusted(table, plan.multiplicity, plan.alpha)
+
+
+def _family(test: PlannedTest, found: Found) -> str:
+    if not found.planned:
+        return "descriptive"
+    return "confirmatory" if test.confirmatory else "exploratory"
 
 
 def _found(
-    region: _Region, test: PlannedTest, names: tuple[str, ...], covariates: tuple[str, ...]
-) -> Iterator[_Found]:
-    name = names[0]
+    region: _Region, test: PlannedTest, name: str, covariates: tuple[str, ...]
+) -> Iterator[Found]:
     if isinstance(test, PlannedPairedT):
-        yield from _paired(
-            region, test, name, lambda pair: paired_t(pair[:, 0], pair[:, 1]).as_result()
-        )
+        yield from _paired(region, test, name)
     elif isinstance(test, PlannedPermutation) and test.design == "paired":
-        yield from _paired(
-            region, test, name,
-            lambda pair: sign_flipped_change(
-                pair[:, 1] - pair[:, 0], seed=test.seed, draws=test.draws
-            ),
-        )  # fmt: skip
+        yield from _turned(region, test, name)
     elif isinstance(test, PlannedPermutation):
         yield _permuted(region, test, name)
     elif isinstance(test, PlannedCorrelation):
@@ -148,60 +137,78 @@ def _found(
     elif isinstance(test, PlannedFisher):
         yield _proportions(region, test)
     elif isinstance(test, PlannedInteraction):
-        yield _interaction(region, test, name)
+        yield from _interaction(region, test, name)
+    elif isinstance(test, PlannedSampleSize):
+        yield _sized(region, test, name)
     else:
-        yield _modelled(region, test, name, covariates)
+        yield from _modelled(region, test, name, covariates)
 
 
 def _sessions(test: Any, study: Study) -> tuple[str, ...]:
     return tuple(label.removeprefix("ses-") for label in test.sessions) or study.sessions
 
 
-def _paired(
-    region: _Region,
-    test: PlannedPairedT | PlannedPermutation,
-    name: str,
-    tested: Callable[[FloatArray], TestResult],
-) -> Iterator[_Found]:
+def _pairs(
+    region: _Region, test: PlannedPairedT | PlannedPermutation, name: str
+) -> Iterator[tuple[FloatArray, tuple[str, ...], tuple[str, ...]]]:
+    """(S, 2) of all subjects, or of every group, with the sessions and the group."""
     sessions = _sessions(test, region.study)
     pair = region.sessions(name, sessions)
     if not test.by_group:
-        yield _Found(tested(pair), sessions)
+        yield pair, sessions, ()
         return
     for group in region.study.groups:
-        yield _Found(tested(pair[region.members(group)]), sessions, (group,))
+        yield pair[region.members(group)], sessions, (group,)
 
 
-def _permuted(region: _Region, test: PlannedPermutation, name: str) -> _Found:
+def _paired(region: _Region, test: PlannedPairedT, name: str) -> Iterator[Found]:
+    for pair, sessions, groups in _pairs(region, test, name):
+        result = paired_t(pair[:, 0], pair[:, 1]).as_result()
+        yield Found(result, sessions, groups, power=of_paired(result, region.wanted))
+
+
+def _turned(region: _Region, test: PlannedPermutation, name: str) -> Iterator[Found]:
+    for pair, sessions, groups in _pairs(region, test, name):
+        change = pair[:, 1] - pair[:, 0]
+        result = sign_flipped_change(change, seed=test.seed, draws=test.draws)
+        yield Found(result, sessions, groups)
+
+
+def _permuted(region: _Region, test: PlannedPermutation, name: str) -> Found:
     sessions, groups = _sessions(test, region.study), test.groups or region.study.groups
     pair = region.sessions(name, sessions)
     changes = [np.diff(pair[region.members(group)])[:, 0] for group in groups]
     result = permuted_interaction(*changes, seed=test.seed, draws=test.draws)
-    return _Found(result, sessions, groups)
+    return Found(result, sessions, groups)
 
 
-def _correlated(region: _Region, test: PlannedCorrelation) -> Iterator[_Found]:
+def _correlated(region: _Region, test: PlannedCorrelation) -> Iterator[Found]:
     session = test.session.removeprefix("ses-")
     x, y = region.one(test.x, session), region.one(test.y, session)
     method = {"pearson": pearson, "spearman": spearman}[test.method]
     sessions = (session,) if session else ()
-    if not test.by_group:
-        yield _Found(method(x, y), sessions)
-        return
-    for group in region.study.groups:
-        inside = region.members(group)
-        yield _Found(method(x[inside], y[inside]), sessions, (group,))
+    everyone = np.ones(x.shape, bool)
+    who = {(group,): region.members(group) for group in region.study.groups}
+    for groups, inside in who.items() if test.by_group else [((), everyone)]:
+        result = method(x[inside], y[inside])
+        power = of_pearson(result, region.wanted) if method is pearson else None
+        yield Found(result, sessions, groups, power=power)
 
 
-def _compared(region: _Region, test: PlannedTwoSampleT, name: str) -> _Found:
+def _compared(region: _Region, test: PlannedTwoSampleT, name: str) -> Found:
     session, groups = test.session.removeprefix("ses-"), test.groups or region.study.groups
     values = region.one(name, session)
     first, second = (values[region.members(group)] for group in groups)
     result = two_sample_t(first, second, equal_variances=test.equal_var)
-    return _Found(result, (session,) if session else (), groups)
+    power = (
+        of_students_t(result.statistic, result.n, region.wanted)
+        if test.equal_var
+        else of_welchs_t(first, second, region.wanted)
+    )
+    return Found(result, (session,) if session else (), groups, power=power)
 
 
-def _proportions(region: _Region, test: PlannedFisher) -> _Found:
+def _proportions(region: _Region, test: PlannedFisher) -> Found:
     session, groups = test.session.removeprefix("ses-"), test.groups or region.study.groups
     values = region.one(test.of, session)
     known = np.isfinite(values)
@@ -219,28 +226,43 @@ def _proportions(region: _Region, test: PlannedFisher) -> _Found:
         counts.append([yes, int(inside.sum()) - yes])
     missing = sum(int((region.members(group) & ~known).sum()) for group in groups)
     result = fisher_exact(np.array(counts))
-    return _Found(
-        TestResult(**{**vars(result), "n_missing": missing}),
+    return Found(
+        replace(result, n_missing=missing),
         (session,) if session else (),
         groups,
+        power=of_fisher(np.array(counts), region.wanted),
     )
 
 
-def _interaction(region: _Region, test: PlannedInteraction, name: str) -> _Found:
+def _interaction(region: _Region, test: PlannedInteraction, name: str) -> Iterator[Found]:
     sessions, groups = _sessions(test, region.study), test.groups or region.study.groups
     values = region.sessions(name, sessions)
-    if len(sessions) == len(groups) == 2:
-        first, second = (np.diff(values[region.members(group)])[:, 0] for group in groups)
-        return _Found(group_by_time(first, second).as_result(), sessions, groups)
     labels = _ordered_labels(region, groups)
     inside = labels != ""
-    found = mixed_anova(values[inside], labels[inside])
-    return _Found(found.interaction, sessions, groups, found.sphericity)
+    anova = mixed_anova(values[inside], labels[inside])
+    if len(sessions) == len(groups) == 2:
+        changes = [np.diff(values[region.members(group)])[:, 0] for group in groups]
+        result = group_by_time(*changes).as_result()
+        t = math.copysign(math.sqrt(result.statistic), result.estimate)
+        power = of_students_t(t, result.n, region.wanted)
+        yield Found(result, sessions, groups, power=power)
+    else:
+        yield Found(anova.interaction, sessions, groups, anova.sphericity)
+    yield Found(anova.group, sessions, groups, planned=False)
+    yield Found(anova.time, sessions, groups, anova.sphericity, planned=False)
+
+
+def _sized(region: _Region, test: PlannedSampleSize, name: str) -> Found:
+    sessions = _sessions(test, region.study)
+    pair = region.sessions(name, sessions)[region.members(test.group)]
+    wanted = replace(region.wanted, power=test.power or region.wanted.power)
+    result = trial_size(pair[:, 0], pair[:, 1], wanted, test.allocation)
+    return Found(result, sessions, (test.group,), planned=False)
 
 
 def _modelled(
     region: _Region, test: PlannedMixedModel, name: str, covariates: tuple[str, ...]
-) -> _Found:
+) -> Iterator[Found]:
     sessions, groups = _sessions(test, region.study), test.groups or region.study.groups
     values = region.sessions(name, sessions)
     labels = _ordered_labels(region, groups)
@@ -262,7 +284,10 @@ def _modelled(
         session=long(np.array(sessions)[None, :]),
         covariates=adjusted,
     )
-    return _Found(mixed_model(data, sessions).interaction, sessions, groups)
+    model = mixed_model(data, sessions)
+    yield Found(model.interaction, sessions, groups)
+    for term in (model.group, model.time, *model.covariates):
+        yield Found(term, sessions, groups, planned=False)
 
 
 def _ordered_labels(region: _Region, groups: tuple[str, ...]) -> NDArray[Any]:
@@ -271,156 +296,3 @@ def _ordered_labels(region: _Region, groups: tuple[str, ...]) -> NDArray[Any]:
     for i, group in enumerate(groups):
         labels[region.members(group)] = f"{i:04d}"
     return labels
-
-
-def _cells(found: _Found) -> dict[str, Any]:
-    result = found.result
-    cells: dict[str, Any] = {
-        "sessions": " ".join(found.sessions) or None,
-        "groups": " ".join(found.groups) or None,
-        "n": sum(result.n),
-        "n_by_group": " ".join(str(n) for n in result.n) if len(result.n) > 1 else None,
-        "n_missing": result.n_missing,
-        "test_name": result.name,
-        "statistic_name": result.statistic_name or None,
-    }
-    for key in ("statistic", "df1", "df2", "p"):
-        cells[key] = getattr(result, key)
-    anova = result if isinstance(result, AnovaEffect) else None
-    cells["p_greenhouse_geisser"] = anova.p_greenhouse_geisser if anova else math.nan
-    cells["p_adjusted"], cells["below_alpha"] = math.nan, None
-    cells["estimate_name"] = result.estimate_name or None
-    for key in ("estimate", "ci_low", "ci_high"):
-        cells[key] = getattr(result, key)
-    cells["effect_name"] = result.effect_name or None
-    for key in ("effect", "effect_low", "effect_high"):
-        cells[key] = getattr(result, key)
-    return cells | _checks(found) | {"reason": result.reason or None}
-
-
-def _checks(found: _Found) -> dict[str, float]:
-    cells = {key: math.nan for keys in _CHECKS.values() for key in keys}
-    for check in found.result.assumptions:
-        statistic, p = _CHECKS[check.name.split()[0]]
-        cells |= {statistic: check.statistic, p: check.p}
-    sphericity = found.sphericity or Sphericity()
-    return cells | {
-        "mauchly_w": sphericity.mauchly_w,
-        "mauchly_p": sphericity.mauchly_p,
-        "epsilon_greenhouse_geisser": sphericity.greenhouse_geisser,
-    }
-
-
-def _with_adjusted(table: pd.DataFrame, multiplicity: Adjustment, alpha: float) -> pd.DataFrame:
-    """Adjusted p within each family; of the corrected p where sphericity is at stake."""
-    p = table["p_greenhouse_geisser"].fillna(table["p"])
-    for family in ("confirmatory", "exploratory"):
-        rows = table["family"] == family
-        table.loc[rows, "p_adjusted"] = adjusted_p(p[rows].to_numpy(float), multiplicity)
-    known = table["p_adjusted"].notna()
-    below = (table["p_adjusted"] < alpha).map({True: "yes", False: "no"})
-    table["below_alpha"] = below.where(known)
-    return table
-
-
-def descriptive_table(study: Study, names: tuple[str, ...]) -> pd.DataFrame:
-    """Number, mean and standard deviation of every variable, session and region.
-
-    Over all subjects together; then, where the study is not blinded, in each group.
-    """
-    everyone = np.ones(len(study.subjects), bool)
-    who = {"all": everyone}
-    for i, group in enumerate(study.groups):
-        who[group] = study.group == i
-    rows = []
-    for name in names:
-        values = study.variables[name]
-        for r, t in np.ndindex(values.shape[2], values.shape[1]):
-            _, of_sessions, of_regions = values.shape
-            about = {
-                "variable": name,
-                "region": (study.regions[r] or None) if of_regions == len(study.regions) else None,
-                "session_id": study.sessions[t] if of_sessions == len(study.sessions) else None,
-            }
-            for group, inside in who.items():
-                rows.append(about | {"group": group} | _described(values[inside, t, r]))
-    return pd.DataFrame(rows)
-
-
-def _described(values: FloatArray) -> dict[str, Any]:
-    present = values[np.isfinite(values)]
-    return {
-        "n": present.size,
-        "n_missing": values.size - present.size,
-        "mean": float(present.mean()) if present.size else math.nan,
-        "sd": float(present.std(ddof=1)) if present.size > 1 else math.nan,
-    }
-
-
-def _described_columns(texts: dict[str, str]) -> dict[str, dict[str, str]]:
-    return {name: {"Description": text} for name, text in texts.items()}
-
-
-RESULT_COLUMNS = _described_columns(
-    {
-        "test": "Number of the test in the plan",
-        "title": "Its title in the plan",
-        "kind": "Kind of test",
-        "family": "confirmatory or exploratory, as declared",
-        "variable": "Column or derived score that is tested",
-        "region": "Region; n/a where the variable has none",
-        "sessions": "Sessions that are looked at, in order",
-        "groups": "Groups, in order",
-        "n": "Subjects that were tested",
-        "n_by_group": "The same by group, in the order of groups",
-        "n_missing": "Subjects left out because a value is missing",
-        "test_name": "What was computed",
-        "statistic_name": "Name of the statistic",
-        "statistic": "Value of the statistic",
-        "df1": "Degrees of freedom; of an F those of its numerator",
-        "df2": "Degrees of freedom of the denominator of an F",
-        "p": "Two-sided p, not adjusted",
-        "p_greenhouse_geisser": "p with degrees of freedom times epsilon; more than two sessions",
-        "p_adjusted": "p adjusted within the family; of p_greenhouse_geisser where there is one",
-        "below_alpha": "Whether p_adjusted is below the alpha of the plan",
-        "estimate_name": "What is estimated, with its direction",
-        "estimate": "Estimate, unit of the variable or none",
-        "ci_low": "Lower end of the 95 % confidence interval of the estimate",
-        "ci_high": "Upper end of that interval",
-        "effect_name": "Name of the standardised effect",
-        "effect": "Standardised effect",
-        "effect_low": "Lower end of its 95 % confidence interval",
-        "effect_high": "Upper end of that interval",
-        "shapiro_w": "Shapiro-Wilk W of differences or residuals",
-        "shapiro_p": "p of W; small where they are not normal",
-        "brown_forsythe_f": "Brown-Forsythe F of the variances",
-        "brown_forsythe_p": "p of that F; small where the variances differ",
-        "mauchly_w": "Mauchly's W; sphericity of more than two sessions",
-        "mauchly_p": "p of W; small where sphericity does not hold",
-        "epsilon_greenhouse_geisser": "Greenhouse and Geisser's epsilon; 1 where sphericity holds",
-        "reason": "Why there is no test",
-    }
-)
-DESCRIPTIVE_COLUMNS = _described_columns(
-    {
-        "variable": "Column or derived score",
-        "region": "Region; n/a where the variable has none",
-        "session_id": "Session; n/a where there is one value per subject",
-        "group": "Group of the plan; all for all subjects together",
-        "n": "Subjects with a value",
-        "n_missing": "Subjects without one",
-        "mean": "Mean",
-        "sd": "Standard deviation (n - 1)",
-    }
-)
-STUDY_EXCLUSION_COLUMNS = _described_columns(
-    {
-        "participant_id": "Subject; n/a for all",
-        "session_id": "Session; n/a for all",
-        "region": "Region; n/a for all",
-        "column": "Column or derived score; n/a for the whole row",
-        "value": "Its value, if any",
-        "reason": "What is missing or odd",
-        "action": "What was done about it",
-    }
-)

@@ -375,7 +375,6 @@ class _Look:
         """Frames of all runs, with what the first says of itself; no T1w yet."""
         first, joined = runs[0], len(runs) > 1
         sidecars = [run.sidecar for run in runs]
-        doses = [s.injected_mbq for s in sidecars if s.injected_mbq is not None]
         return ScanInputs(
             subject=first.image.subject or "",
             session=first.image.session,
@@ -391,11 +390,18 @@ class _Look:
             frame_scale=tuple(f for s in sidecars for f in s.frame_scale),
             radionuclide=next((s.radionuclide for s in sidecars if s.radionuclide), ""),
             tracer_name=next((s.tracer_name for s in sidecars if s.tracer_name), ""),
-            injected_mbq=doses[0] if doses else None,
+            injected_mbq=_first(s.injected_mbq for s in sidecars),
             body_weight_kg=None,
             later_runs=tuple(self.dataset.absolute(run.image) for run in runs[1:]),
             frames=tuple(tuple(range(len(s.frame_start_s))) for s in sidecars) if joined else (),
+            molar_activity_gbq_per_umol=_first(s.molar_activity_gbq_per_umol for s in sidecars),
+            injected_mass_ug=_first(s.injected_mass_ug for s in sidecars),
         )
+
+
+def _first(values: Iterable[float | None]) -> float | None:
+    """The first number that a run gives."""
+    return next((value for value in values if value is not None), None)
 
 
 @dataclass(frozen=True)

@@ -53,6 +53,9 @@ class ScanInputs:
     """Of every file, the frames that make up the scan, counted from zero; empty for all."""
     dropped: tuple[int, ...] = ()
     """Frames of the joined scan that were left out, counted from zero."""
+    molar_activity_gbq_per_umol: float | None = None
+    """As the sidecar states it, whatever time it was measured for."""
+    injected_mass_ug: float | None = None
 
     @property
     def files(self) -> tuple[Path, ...]:

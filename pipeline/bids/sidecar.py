@@ -8,7 +8,7 @@ or into findings.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 from typing import Any
@@ -18,7 +18,12 @@ import numpy as np
 from pipeline.bids.dataset import BidsFile, Dataset, read_columns
 from pipeline.bids.entities import bare_label, parse_name
 from pipeline.bids.findings import Finding, Severity
-from pipeline.bids.units import activity_factor, concentration_factor
+from pipeline.bids.units import (
+    activity_factor,
+    activity_per_mass_factor,
+    concentration_factor,
+    mass_factor,
+)
 from pipeline.core.decay import (
     HALF_LIFE_S,
     decay_constant_per_s,
@@ -37,6 +42,8 @@ _LATE_INJECTION_S = 600.0
 LATE_SCAN_S = 60.0
 """Kinetic models need frames before this time after the injection."""
 _PLAUSIBLE_MBQ = (1.0, 5000.0)
+_PLAUSIBLE_UG = (0.0, 1000.0)
+_PLAUSIBLE_GBQ_PER_UMOL = (0.1, 1e6)
 _PLAUSIBLE_KG = (1.0, 400.0)
 
 
@@ -119,6 +126,8 @@ class PetSidecar:
     """The injection, seconds after that."""
     clock_source: str = ""
     """File that gives the clock time, relative."""
+    molar_activity_gbq_per_umol: float | None = None
+    injected_mass_ug: float | None = None
 
 
 def read_pet_sidecar(
@@ -155,6 +164,7 @@ def read_pet_sidecar(
     radionuclide = _read_radionuclide(reader)
     decay = _read_decay(reader, timing, injection_s, radionuclide)
     injected_mbq = _read_injected(reader)
+    molar_activity, mass_ug = _read_molar_activity(reader), _read_mass(reader)
     tracer_name = reader.text("TracerName")
     _check_scale_factor(reader)
     findings = tuple(dict.fromkeys(reader.findings))
@@ -170,6 +180,8 @@ def read_pet_sidecar(
         time_zero_s=_clock_s(reader.raw("TimeZero")),
         injection_s=injection_s,
         clock_source=metadata.sources.get("TimeZero", metadata.fallback),
+        molar_activity_gbq_per_umol=molar_activity,
+        injected_mass_ug=mass_ug,
     )
     return sidecar, findings
 
@@ -558,6 +570,79 @@ def _read_injected(reader: _Reader) -> float | None:
             "check the number and its units",
         )
     return mbq
+
+
+def _read_molar_activity(reader: _Reader) -> float | None:
+    """Molar activity in GBq/umol; from the specific activity where it is not given itself."""
+    for key in ("MolarActivity", "SpecificRadioactivity"):
+        found = _quantity(reader, key, activity_per_mass_factor, "GBq/umol")
+        if found is None:
+            continue
+        value, per = found
+        molar_mass = 1.0 if per == "mol" else _molar_mass(reader, key)
+        if molar_mass is not None:
+            gbq_per_umol = value * molar_mass * 1e-15
+            _check_plausible(reader, key, gbq_per_umol, "GBq/umol", _PLAUSIBLE_GBQ_PER_UMOL)
+            return gbq_per_umol
+    return None
+
+
+def _read_mass(reader: _Reader) -> float | None:
+    """Injected mass in ug."""
+    found = _quantity(reader, "InjectedMass", mass_factor, "ug")
+    if found is None:
+        return None
+    value, of = found
+    molar_mass = 1.0 if of == "g" else _molar_mass(reader, "InjectedMass")
+    if molar_mass is None:
+        return None
+    ug = value * molar_mass * 1e6
+    _check_plausible(reader, "InjectedMass", ug, "ug", _PLAUSIBLE_UG)
+    return ug
+
+
+def _quantity(
+    reader: _Reader,
+    key: str,
+    factor_of: Callable[[str], tuple[float, str] | None],
+    standard: str,
+) -> tuple[float, str] | None:
+    """What a key says in basic units, and which; none where it says nothing that can be used."""
+    raw, units = reader.raw(key), reader.raw(f"{key}Units")
+    if raw is None:
+        return None
+    number = _number(raw)
+    if number is None:
+        message = f"{raw!r} is not a number; it is left out"
+        reader.report("warning", key, message, "write a number")
+        return None
+    factor = factor_of(units) if isinstance(units, str) else None
+    if factor is None:
+        said = "missing" if units is None else f"{units!r} is no unit of it"
+        message = f"{said}; {key} is left out"
+        reader.report("warning", f"{key}Units", message, f"write {standard}")
+        return None
+    return number * factor[0], factor[1]
+
+
+def _molar_mass(reader: _Reader, key: str) -> float | None:
+    """Molar mass of the tracer in g/mol; without it a key is left out."""
+    mass = _number(reader.raw("TracerMolecularWeight"))
+    units = reader.raw("TracerMolecularWeightUnits")
+    if mass is not None and mass > 0 and units in (None, "g/mol", "Da", "gmolar", "g/mole"):
+        return mass
+    given = reader.raw(f"{key}Units")
+    message = f"{given}: without TracerMolecularWeight in g/mol it is left out"
+    reader.report("note", f"{key}Units", message, "add TracerMolecularWeight, g/mol")
+    return None
+
+
+def _check_plausible(
+    reader: _Reader, key: str, value: float, units: str, limits: tuple[float, float]
+) -> None:
+    if not limits[0] <= value <= limits[1]:
+        message = f"{value:g} {units} is not usual"
+        reader.report("warning", key, message, "check the number and its units")
 
 
 def read_body_weight(

@@ -15,17 +15,12 @@ from numpy.typing import NDArray
 from pipeline.core.errors import DataError
 from pipeline.core.volume import FloatArray
 from pipeline.io.tables import read_table
-from pipeline.statistics.outliers import is_outlier, modified_z
 from pipeline.statistics.plan import (
-    BetweenSessions,
-    Derived,
-    Difference,
     Equals,
-    Responder,
     StudyLayout,
 )
 
-_LEFT_OUT = "left out of tests that need it"
+LEFT_OUT = "left out of tests that need it"
 _COLUMNS = ("participant_id", "session_id", "region", "column", "value", "reason", "action")
 
 
@@ -137,41 +132,7 @@ def read_study(
     return _with_groups(study, rows) if unblind and layout.groups else study
 
 
-def with_derived(study: Study, derived: tuple[Derived, ...]) -> Study:
-    """The study with the scores of the plan as further variables."""
-    variables, told = dict(study.variables), []
-    for score in derived:
-        if isinstance(score, Equals):
-            continue  # it was read
-        made = variables[score.name] = _derived(score, variables, study.sessions)
-        if not isinstance(score, BetweenSessions) or not score.kind.startswith("percent"):
-            continue
-        first = _of_session(variables[score.of], score.sessions[0], study.sessions)
-        for at in zip(*np.nonzero(first == 0), strict=True):
-            line = _listed(
-                study, at, score.name, values=made,
-                reason="no per cent of 0 in the first session", action=_LEFT_OUT,
-            )  # fmt: skip
-            told.append(line)
-    return replace(study, variables=variables, exclusions=(*study.exclusions, *told))
-
-
-def with_outliers_listed(study: Study, names: tuple[str, ...]) -> Study:
-    """List values far from those of all subjects together; none is left out."""
-    told = []
-    for name in names:
-        values = study.variables[name]
-        for t, r in np.ndindex(values.shape[1:]):
-            z = modified_z(values[:, t, r])
-            for s in np.flatnonzero(is_outlier(values[:, t, r])):
-                reason = f"outlier: modified z {z[s]:.1f} among all subjects"
-                told.append(
-                    _listed(study, (s, t, r), name, values=values, reason=reason, action="kept")
-                )
-    return replace(study, exclusions=(*study.exclusions, *told))
-
-
-def _listed(
+def listed(
     study: Study | _Rows, at: Any, column: str, *, values: FloatArray, reason: str, action: str
 ) -> dict[str, Any]:
     """A line of the exclusions about one value."""
@@ -347,14 +308,19 @@ def _missing(rows: _Rows, column: str, values: FloatArray, outcome: bool) -> lis
     has_row[tuple(rows.at.T)] = True
     told = []
     for s, t, r in zip(*np.nonzero(np.isnan(values)), strict=True):
-        no_session = values.shape[1] == has_row.shape[1] and not has_row[s, t].any()
-        if no_session and (r > 0 or not outcome):
-            continue
-        reason = "no row of this session" if no_session else "no value"
-        if not no_session and values.shape == has_row.shape and not has_row[s, t, r]:
-            reason = "no row of this region"
-        line = _listed(rows, (s, t, r), column, values=values, reason=reason, action=_LEFT_OUT)
-        told.append({**line, "region": None, "column": None} if no_session else line)
+        line = listed(rows, (s, t, r), column, values=values, reason="no value", action=LEFT_OUT)
+        if values.shape[1] == has_row.shape[1] and not has_row[s, t].any():
+            if outcome and r == 0:
+                told.append(
+                    {**line, "region": None, "column": None, "reason": "no row of this session"}
+                )
+        elif values.shape[2] > 1 and np.isnan(values[s, t]).all():
+            if r == 0:
+                told.append({**line, "region": None, "reason": "no value in any region"})
+        elif values.shape == has_row.shape and not has_row[s, t, r]:
+            told.append({**line, "reason": "no row of this region"})
+        else:
+            told.append(line)
     return told
 
 
@@ -370,7 +336,7 @@ def _with_flags(study: Study, rows: _Rows, outcome: str) -> Study:
         if not isinstance(flag, str) or np.isnan(before[place]):
             continue
         reason = f"flagged: {flag}"
-        told.append(_listed(study, place, outcome, values=before, reason=reason, action=action))
+        told.append(listed(study, place, outcome, values=before, reason=reason, action=action))
         if rows.layout.leave_out_flagged:
             values[place] = np.nan
     told.sort(key=_order)
@@ -463,31 +429,3 @@ def _group_of_subject(rows: _Rows) -> dict[str, tuple[str, int]]:
                 f"line {earlier[1]} of the same subject"
             )
     return of_subject
-
-
-def _derived(
-    score: BetweenSessions | Responder | Difference,
-    variables: Mapping[str, FloatArray],
-    sessions: tuple[str, ...],
-) -> FloatArray:
-    values = variables[score.of]
-    if isinstance(score, Responder):
-        # -0 and a rounding below the threshold do not make a non-responder
-        reached = values >= score.at_least - 1e-9 * abs(score.at_least)
-        return np.where(np.isfinite(values), reached.astype(float), np.nan)
-    if isinstance(score, BetweenSessions):
-        first, second = (_of_session(values, label, sessions) for label in score.sessions)
-        change = first - second if "reduction" in score.kind else second - first
-        if not score.kind.startswith("percent"):
-            return np.asarray(change)
-        percent = np.full(first.shape, np.nan)
-        np.divide(100 * change, first, out=percent, where=first != 0)
-        return percent
-    for name in score.minus:
-        values = values - variables[name]
-    return np.asarray(values)
-
-
-def _of_session(values: FloatArray, label: str, sessions: tuple[str, ...]) -> FloatArray:
-    """(S, 1, R) of a session."""
-    return values[:, [sessions.index(label.removeprefix("ses-"))]]

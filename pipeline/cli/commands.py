@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import argparse
 import json
-import sys
 
 from rich.console import Console
 
-from pipeline.bids.group_table import group_place
 from pipeline.bids.preflight import (
     Plan,
     missing_group_column,
@@ -27,6 +25,7 @@ from pipeline.cli.planning import (
 from pipeline.cli.tools import require_tools, tools_table
 from pipeline.config.load import load_settings
 from pipeline.config.schema import Settings
+from pipeline.core.errors import ConfigError
 
 
 def run(args: argparse.Namespace) -> int:
@@ -36,7 +35,12 @@ def run(args: argparse.Namespace) -> int:
     if args.work_dir is not None:
         check_folders(args.bids_dir, args.work_dir)
     if args.level == "group":
-        return _run_group(args, settings)
+        from pipeline.cli import group
+        from workflows.cohort import work_root
+
+        return group.run(args, settings, work_root(folders_of(args).work_dir))
+    if args.unblind:
+        raise ConfigError("--unblind is for the group level; participant never reads groups")
     return run_participants(args, settings)
 
 
@@ -92,21 +96,4 @@ def config(args: argparse.Namespace) -> int:
         print(settings.model_dump_json(indent=2))
     else:
         print("settings are valid")
-    return DONE
-
-
-def _run_group(args: argparse.Namespace, settings: Settings) -> int:
-    from pipeline.execution.run import Limits, run_graph
-    from workflows.cohort import work_root
-    from workflows.group import group_design, init_group_wf
-
-    workflow = init_group_wf(args.out_dir, args.bids_dir, group_design(settings.group))
-    workflow.base_dir = str(work_root(folders_of(args).work_dir))
-    failures = run_graph(workflow, Limits(settings.resources.n_procs, settings.resources.mem_gb))
-    for failure in failures:
-        print(f"petbind: group: {failure.reason}", file=sys.stderr)
-    if failures:
-        return WRONG_USE
-    page = f"{group_place(settings.group.pvc)}.html"
-    print(f"group page: {args.out_dir / page}")
     return DONE

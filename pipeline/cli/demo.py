@@ -48,7 +48,7 @@ def run(args: argparse.Namespace) -> int:
     code = main([*folders, "participant", "--n-procs", str(args.n_procs)])
     if code:
         return code
-    code = main([*folders, "group"])
+    code = main([*folders, "group", "--unblind"])
     if code:
         return code
     settings = load_settings()
@@ -165,9 +165,9 @@ def _cells(values: pd.Series, form: str) -> list[str]:
 
 def _print_effect(console: Console, out_dir: Path) -> None:
     """Say what became of the rise in the hippocampus that was simulated."""
-    tests = read_table(next((out_dir / "group").glob("*paired*stats.tsv")))
-    hippocampus = tests[tests["region"] == "HIP"]
-    for row in hippocampus.itertuples():
-        change = float(row.percent_change)
+    table = read_table(out_dir / "group" / "group_desc-binding_table.tsv")
+    changes = table[(table["region"] == "HIP") & (table["session_id"] == "post")]
+    for row in changes[changes["group"] != "all"].itertuples():
+        change = float(row.percent_change_of_mean)
         text = "n/a" if math.isnan(change) else f"{change:+.1f} %"
         console.print(f"hippocampus, {row.group}: {text} after treatment")

@@ -69,6 +69,10 @@ def _add_run(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
         "--omp-nthreads", type=int, help="threads of deepbet's network; all else takes one"
     )
     run.add_argument(
+        "--unblind", action="store_true",
+        help="of group: read who is in which group, and test; logged",
+    )  # fmt: skip
+    run.add_argument(
         "--stop-on-first-crash", action="store_true", help="do not go on with other sessions"
     )
     _add_no_wait(run)

@@ -86,7 +86,7 @@ def run_participants(args: argparse.Namespace, settings: Settings) -> int:
     make_folder(args.out_dir / "logs")
     make_folder(folders.work_dir)
     versions = found_versions(needs)
-    _describe_output(args.bids_dir, args.out_dir, settings, versions)
+    describe_output(args.bids_dir, args.out_dir, settings, versions)
     _note_requests(plan, folders, given, versions)
     task, resources = Task(plan, folders, settings, versions), settings.resources
     outcome = run_graphs(
@@ -238,7 +238,7 @@ def _print_outcome(rows: Iterable[Mapping[str, str]]) -> None:
     Console().print(shown)
 
 
-def _describe_output(
+def describe_output(
     bids_dir: Path, out_dir: Path, settings: Settings, tools: Mapping[str, str]
 ) -> None:
     """Write `dataset_description.json` and the settings in force."""

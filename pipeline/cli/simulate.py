@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import argparse
 import time
+from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 from pipeline.bids.simulated import GivenHead, read_frame_protocol, simulate_dataset
 from pipeline.core.errors import ConfigError
@@ -17,51 +19,73 @@ from pipeline.simulation.options import (
 )
 from pipeline.simulation.regions import EFFECT_REGIONS, TRACER_BPND
 
+STUDIES = ("tiger2020",)
+"""Studies that come as tables."""
+_SCANNER_OPTIONS = (
+    ("pet-voxel-mm", "pet_voxel_mm", "edge of the PET's voxels"),
+    ("t1w-voxel-mm", "t1w_voxel_mm", "edge of the T1w's voxels"),
+    ("psf-mm", "psf_fwhm_mm", "blur of the PET, FWHM"),
+    ("noise", "noise", "noise relative to an HRRT scan"),
+    ("motion-mm", "motion_mm", "root mean square displacement of the head by the end"),
+    ("offset-mm", "offset_mm", "SD of the shift between MR and PET, each axis"),
+    ("offset-deg", "offset_deg", "SD of the rotation between MR and PET, each axis"),
+)
+"""Option, its field of `ScannerOptions`, and its meaning."""
+OF_IMAGES = {
+    **{"session-sd": "session_sd", "tracer": "tracer"},
+    **{option: name for option, name, _ in _SCANNER_OPTIONS},
+    **{"frames": "frames", "own-t1w": "own_t1w", "t1w": "t1w", "dseg": "dseg"},
+}
+"""Options that mean nothing where there are no images, and where their values are."""
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The options of `petbind simulate`; their defaults are those of `SimulationOptions`."""
+    """The options of `petbind simulate`; defaults are those of `SimulationOptions`.
+
+    One that was not given is None, so that `run` can tell what goes with what.
+    """
     cohort, scanner = CohortOptions(), ScannerOptions()
     parser.add_argument("out_dir", metavar="OUT", type=Path, help="new folder of the data set")
+    parser.add_argument(
+        "--level", choices=("images", "tables"), default="images",
+        help="images to analyse, or tables as if they had been, for the group level [images]",
+    )  # fmt: skip
+    parser.add_argument(
+        "--study", choices=STUDIES,
+        help="with --level tables: whose groups, binding potentials and scores are drawn",
+    )  # fmt: skip
     for group, size in cohort.group_sizes.items():
         parser.add_argument(
-            f"--{group}", type=int, default=size, metavar="N", help=f"patients on {group} [{size}]"
-        )
+            f"--{group}", type=int, metavar="N",
+            help=f"patients on {group} [{size}; with --study its own number]",
+        )  # fmt: skip
     effects = ", ".join(f"{name}={change:g}" for name, change in cohort.effects.items())
     parser.add_argument(
         "--effect", action="append", metavar="REGION=CHANGE",
         help="relative change of BPND under ketamine; may be repeated; 'none' for no change "
-        f"[{effects}]; short names: acc, hip, vst, dbs, cortex",
+        f"[{effects}; with --study its own]; short names: acc, hip, vst, dbs, cortex",
     )  # fmt: skip
     parser.add_argument(
-        "--session-sd", type=float, default=cohort.session_sd, metavar="SD",
+        "--session-sd", type=float, metavar="SD",
         help=f"SD of log BPND of one person between sessions [{cohort.session_sd:g}; "
         "the paper's pairs: 0.14]",
     )  # fmt: skip
     parser.add_argument(
-        "--tracer", choices=tuple(TRACER_BPND), default=cohort.tracer,
+        "--tracer", choices=tuple(TRACER_BPND),
         help=f"where it binds: cortical is AZ10419369 [{cohort.tracer}]",
     )  # fmt: skip
-    for option, default, meaning in (
-        ("pet-voxel-mm", scanner.pet_voxel_mm, "edge of the PET's voxels"),
-        ("t1w-voxel-mm", scanner.t1w_voxel_mm, "edge of the T1w's voxels"),
-        ("psf-mm", scanner.psf_fwhm_mm, "blur of the PET, FWHM"),
-        ("noise", scanner.noise, "noise relative to an HRRT scan"),
-        ("motion-mm", scanner.motion_mm, "root mean square displacement of the head by the end"),
-        ("offset-mm", scanner.offset_mm, "SD of the shift between MR and PET, each axis"),
-        ("offset-deg", scanner.offset_deg, "SD of the rotation between MR and PET, each axis"),
-    ):
+    for option, name, meaning in _SCANNER_OPTIONS:
         parser.add_argument(
-            f"--{option}",
-            type=float,
-            default=default,
-            metavar="X",
-            help=f"{meaning} [{default:g}]",
-        )
+            f"--{option}", dest=name, type=float, metavar="X",
+            help=f"{meaning} [{getattr(scanner, name):g}]",
+        )  # fmt: skip
     parser.add_argument(
-        "--frames", default="paper", metavar="paper|short|FILE",
+        "--frames", metavar="paper|short|FILE",
         help="frame protocol by name, from a PET sidecar (.json) or from a table (.tsv) [paper]",
     )  # fmt: skip
-    parser.add_argument("--own-t1w", action="store_true", help="a T1w in every session")
+    parser.add_argument(
+        "--own-t1w", action="store_const", const=True, help="a T1w in every session"
+    )
     parser.add_argument("--t1w", type=Path, metavar="FILE", help="a real head, with --dseg")
     parser.add_argument(
         "--dseg", type=Path, metavar="FILE", help="its FreeSurfer label numbers on the same grid"
@@ -79,6 +103,15 @@ def run(args: argparse.Namespace) -> int:
     DataError
         If a file given cannot be used, or OUT is not empty.
     """
+    if args.level == "tables":
+        from pipeline.cli.simulate_tables import run_tables
+
+        return run_tables(args)
+    if args.study is not None:
+        raise ConfigError(
+            f"--study {args.study} comes as tables: add --level tables; for images, give sizes "
+            "and effects one by one"
+        )
     options = _options(args)
     start_s = time.monotonic()
 
@@ -90,6 +123,11 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
+def given(args: argparse.Namespace, names: Iterable[str]) -> dict[str, Any]:
+    """Values of the options that were given, by name."""
+    return {name: getattr(args, name) for name in names if getattr(args, name) is not None}
+
+
 def _given_head(args: argparse.Namespace) -> GivenHead | None:
     if (args.t1w is None) != (args.dseg is None):
         raise ConfigError("--t1w and --dseg go together: a head needs its labels; give both")
@@ -97,28 +135,17 @@ def _given_head(args: argparse.Namespace) -> GivenHead | None:
 
 
 def _options(args: argparse.Namespace) -> SimulationOptions:
-    timing = _timing(args.frames)
-    effects = CohortOptions().effects if args.effect is None else _effects(args.effect)
-    groups = {group: getattr(args, group) for group in CohortOptions().group_sizes}
+    cohort = CohortOptions()
+    sizes = {**cohort.group_sizes, **given(args, cohort.group_sizes)}
+    of_cohort = given(args, ("session_sd", "tracer"))
+    of_scanner = given(args, [name for _, name, _ in _SCANNER_OPTIONS])
+    effects = cohort.effects if args.effect is None else _effects(args.effect)
+    timing = _timing(args.frames or "paper")
     try:
         return SimulationOptions(
-            cohort=CohortOptions(
-                group_sizes=groups,
-                effects=effects,
-                session_sd=args.session_sd,
-                tracer=args.tracer,
-            ),
-            scanner=ScannerOptions(
-                timing=timing,
-                pet_voxel_mm=args.pet_voxel_mm,
-                t1w_voxel_mm=args.t1w_voxel_mm,
-                psf_fwhm_mm=args.psf_mm,
-                noise=args.noise,
-                motion_mm=args.motion_mm,
-                offset_mm=args.offset_mm,
-                offset_deg=args.offset_deg,
-            ),
-            own_t1w=args.own_t1w,
+            cohort=CohortOptions(group_sizes=sizes, effects=effects, **of_cohort),
+            scanner=ScannerOptions(timing=timing, **of_scanner),
+            own_t1w=bool(args.own_t1w),
             seed=args.seed,
         )
     except ValueError as error:

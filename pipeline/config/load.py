@@ -15,6 +15,7 @@ from typing import Any, cast, get_args
 from pydantic import BaseModel, ValidationError
 
 from pipeline.config.kinetics import Kinetics
+from pipeline.config.plan import told_problem
 from pipeline.config.regions import Ellipsoid, MniImage, Regions
 from pipeline.config.schema import Settings
 from pipeline.core.errors import ConfigError
@@ -41,18 +42,15 @@ def load_settings(config: str | None = None, overrides: Iterable[str] = ()) -> S
 
     Notes
     -----
-    Relative paths in a file count from the folder of that file.
+    Relative paths in a file count from the folder of that file. A file that starts with
+    ``extends = "NAME"`` holds what differs from another.
     """
     content: dict[str, Any] = {}
     source = "settings"
     if config is not None:
         path = find_study(config)
         source = path.name
-        try:
-            content = tomllib.loads(path.read_text(encoding="utf-8"))
-        except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-            raise ConfigError(f"{path}: not a readable TOML file ({error})") from error
-        _count_from(path.parent, content)
+        content = _read_study(path)
     return _validated(content, overrides, source)
 
 
@@ -136,6 +134,42 @@ def find_study(config: str) -> Path:
     )
 
 
+def _read_study(path: Path, extended_by: tuple[Path, ...] = ()) -> dict[str, Any]:
+    """Content of a file, on that of the file it extends."""
+    try:
+        content = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise ConfigError(f"{path}: not a readable TOML file ({error})") from error
+    _count_from(path.parent, content)
+    base = content.pop("extends", None)
+    if base is None:
+        return content
+    if not isinstance(base, str):
+        raise ConfigError(
+            f"{path}: extends: the name of a study or file is expected, not {base!r}"
+        )
+    beside = path.parent / base
+    place = beside if beside.is_file() else find_study(base)
+    if place.resolve() in {other.resolve() for other in (path, *extended_by)}:
+        raise ConfigError(f"{path}: extends: {place} is extended by this file itself")
+    return _merged(_read_study(place, (path, *extended_by)), content)
+
+
+def _merged(base: dict[str, Any], content: dict[str, Any]) -> dict[str, Any]:
+    """Tables key by key; one that names another backend takes nothing from the base."""
+    merged = dict(base)
+    for key, value in content.items():
+        below = base.get(key)
+        if isinstance(value, dict) and isinstance(below, dict):
+            backend = below.get("backend")
+            merged[key] = (
+                _merged(below, value) if value.get("backend", backend) == backend else value
+            )
+        else:
+            merged[key] = value
+    return merged
+
+
 def _count_from(folder: Path, content: dict[str, Any]) -> None:
     """Take relative paths in the content of a file as relative to its folder."""
     named = [(_table(content, "parcellation"), key) for key in ("dseg", "subjects_dir")]
@@ -191,6 +225,10 @@ def _explain(error: ValidationError, source: str) -> str:
     problems = error.errors(include_url=False)
     lines = [f"{source}: {len(problems)} problem(s)"]
     for problem in problems:
+        if problem["loc"][:2] == ("group", "plan") and len(problem["loc"]) > 2:
+            inside = {**problem, "loc": problem["loc"][2:]}
+            lines.append(f"  group.plan, {told_problem(inside).strip()}")
+            continue
         where = ".".join(_written_place(problem["loc"]))
         message = problem["msg"].removeprefix("Value error, ")
         if problem["type"] == "union_tag_invalid":

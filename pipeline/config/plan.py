@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import math
 import tomllib
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, get_args
@@ -22,13 +23,16 @@ from pipeline.statistics.plan import (
     PlannedCorrelation,
     PlannedMixedModel,
     PlannedPermutation,
+    PlannedSampleSize,
     PlannedTest,
     StudyLayout,
     needs_groups,
     variables_of,
 )
+from pipeline.statistics.power import POWER
+from pipeline.statistics.study_plan import OF_SCAN, StudyPlan
 
-_SESSIONS_OF_KIND = {"paired_t": 2, "permutation": 2}
+_SESSIONS_OF_KIND = {"paired_t": 2, "permutation": 2, "sample_size": 2}
 _GROUPS_OF_KIND = {"two_sample_t": 2, "fisher": 2, "permutation": 2}
 
 
@@ -58,13 +62,35 @@ class Plan(Section):
     """What is done with outcomes whose flag is not empty; they are listed in either case."""
     alpha: float = Field(default=0.05, gt=0, lt=1)
     """Level that adjusted p values are held against."""
+    power: float = Field(default=POWER, gt=0, lt=1)
+    """Power that `n_for_power` of the results, and sample sizes that name none, are for."""
     multiplicity: Adjustment = "none"
     """`holm`, `fdr` or `none`: over all confirmatory results, and apart from them over all
     exploratory ones."""
     derived: tuple[Annotated[Derived, Field(discriminator="kind")], ...] = ()
     """Scores made of columns, or of scores before them."""
+    labels: dict[str, str] = Field(default_factory=dict)
+    """Columns and scores with the text that figures and tables show, unit included."""
     tests: tuple[Annotated[PlannedTest, Field(discriminator="kind")], ...] = Field(min_length=1)
     """The tests, in the order of the results."""
+
+    @property
+    def value(self) -> StudyPlan:
+        """The plan as code below the settings takes it."""
+        return StudyPlan(
+            outcome=self.outcome,
+            layout=self.layout,
+            columns=self.numeric_columns,
+            words=self.words,
+            derived=self.derived,
+            tests=self.tests,
+            covariates=self.covariates,
+            described=self.described,
+            multiplicity=self.multiplicity,
+            alpha=self.alpha,
+            power=self.power,
+            labels=tuple(self.labels.items()),
+        )
 
     @property
     def layout(self) -> StudyLayout:
@@ -75,10 +101,16 @@ class Plan(Section):
             regions=self.regions,
             joined=self.joined,
             groups=self.groups if self.needs_groups else (),
-            session_columns=self.session_columns,
+            session_columns=(*self.session_columns, *self._of_scan),
             subject_columns=self.subject_columns,
             leave_out_flagged=self.flagged == "leave_out",
         )
+
+    @property
+    def _of_scan(self) -> tuple[str, ...]:
+        """Columns that are known of every scan, and need not be declared."""
+        declared = {*self.session_columns, *self.subject_columns}
+        return tuple(n for n in self.columns_read if n in OF_SCAN and n not in declared)
 
     @property
     def needs_groups(self) -> bool:
@@ -95,8 +127,16 @@ class Plan(Section):
 
     @property
     def described(self) -> tuple[str, ...]:
-        """Variables, and scores that no test looks at."""
-        return tuple(dict.fromkeys([*self.variables, *(score.name for score in self.derived)]))
+        """Variables, and columns and scores that no test looks at."""
+        parts = {name for score in self.derived for name in getattr(score, "minus", ())}
+        words = {score.of for score in self.words}
+        declared = [
+            name
+            for name in (*self.subject_columns, *self.session_columns)
+            if name not in parts | words
+        ]
+        scores = (score.name for score in self.derived)
+        return tuple(dict.fromkeys([*self.variables, *declared, *scores]))
 
     @property
     def words(self) -> tuple[Equals, ...]:
@@ -136,6 +176,8 @@ class Plan(Section):
             raise ValueError("covariates are for a mixed_model, and no test is one")
         if self.groups and not self.needs_groups:
             raise ValueError("groups are given, and no test looks at them")
+        if self.power <= self.alpha:
+            raise ValueError(f"power: more than alpha, {self.alpha:g}, expected")
         return self
 
     @model_validator(mode="after")
@@ -179,8 +221,15 @@ class Plan(Section):
                 self._check_sessions(where, test)
             else:
                 self._check_session(where, test)
+            if strange := [name for name in test.regions if name not in self.regions]:
+                raise ValueError(
+                    f"{where}: regions: '{strange[0]}' is not among those of the plan"
+                )
+            _require_once(f"{where}: regions", test.regions)
             if isinstance(test, PlannedPermutation):
                 _check_permutation(where, test)
+            if isinstance(test, PlannedSampleSize):
+                self._check_sample_size(where, test)
             if needs_groups(test):
                 self._check_groups(where, test)
         return self
@@ -223,7 +272,19 @@ class Plan(Section):
         if test.session and test.session.removeprefix("ses-") not in self.sessions:
             raise ValueError(f"{where}: session '{test.session}' is not in the plan")
 
+    def _check_sample_size(self, where: str, test: PlannedSampleSize) -> None:
+        if test.group not in self.groups:
+            raise ValueError(f"{where}: group '{test.group}' is not among those of the plan")
+        if test.power is not None and not self.alpha < test.power < 1:
+            raise ValueError(f"{where}: power: more than alpha, {self.alpha:g}, and less than 1")
+        if min(test.allocation) <= 0 or not math.isfinite(sum(test.allocation)):
+            raise ValueError(f"{where}: allocation: two numbers above 0 expected, as in [2, 1]")
+        if test.confirmatory:
+            raise ValueError(f"{where}: confirmatory: a sample size tests nothing; leave it out")
+
     def _check_groups(self, where: str, test: Any) -> None:
+        if isinstance(test, PlannedSampleSize):
+            return
         if isinstance(test, PlannedCorrelation) or getattr(test, "by_group", False):
             if not self.groups:
                 raise ValueError(f"{where}: by_group: the plan names no groups")
@@ -279,11 +340,11 @@ def load_plan(path: Path) -> Plan:
     except ValidationError as error:
         problems = error.errors(include_url=False)
         lines = [f"{path}: {len(problems)} problem(s)"]
-        raise ConfigError("\n".join([*lines, *map(_told, problems)])) from error
+        raise ConfigError("\n".join([*lines, *map(told_problem, problems)])) from error
 
 
-def _told(problem: Any) -> str:
-    """One problem, with tests and scores counted from 1, without the kind in between."""
+def told_problem(problem: Any) -> str:
+    """One problem of a plan on a line; tests and scores are counted from 1."""
     place = list(problem["loc"])
     listed = len(place) > 1 and place[0] in ("tests", "derived", "joined")
     kind = str(place[0]) if place else ""

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, model_validator
 
 from pipeline.config.anatomy import AnatomyOptions, EmbeddedAnatomy
 from pipeline.config.coregistration import CoregistrationOptions, EmbeddedCoregistration
+from pipeline.config.group import Group
 from pipeline.config.kinetics import Kinetics
 from pipeline.config.motion import EmbeddedMotion, MotionOptions
 from pipeline.config.normalisation import AnatomyNormalisation, NormalisationOptions
@@ -16,26 +17,6 @@ from pipeline.config.partial_volume import NoPartialVolume, PartialVolumeOptions
 from pipeline.config.regions import Regions
 from pipeline.config.scan import Scan
 from pipeline.config.section import Section
-
-
-class Group(Section):
-    """Where the design of the study is written."""
-
-    group_column: str = "group"
-    """Column of participants.tsv with the treatment group; empty for a study of one group."""
-    sessions: tuple[str, ...] = ("pre", "post")
-    """Labels of the sessions before and after treatment; empty for tables without tests."""
-
-    @field_validator("sessions")
-    @classmethod
-    def _two_or_none(cls, value: tuple[str, ...]) -> tuple[str, ...]:
-        if len(set(value)) not in (0, 2) or len(value) not in (0, 2):
-            raise ValueError("name two different sessions, or none")
-        return value
-
-    pvc: str = Field(default="", pattern="^[A-Za-z0-9+]*$")
-    """Which tables the cohort is made of: empty for curves without partial-volume correction, or
-    the label of a correction in their names, such as `GTM`."""
 
 
 class SpmProgram(Section):

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 from nipype.interfaces.base import (
     BaseInterfaceInputSpec,
     File,
@@ -25,10 +24,11 @@ from pipeline.core.timing import FrameTiming
 from pipeline.core.transforms import apply_affine
 from pipeline.core.volume import BoolArray, FloatArray, Volume
 from pipeline.imaging.frame_means import mean_over_frames
-from pipeline.imaging.head_motion import CorrectionRule, HeadMotion, Source
+from pipeline.imaging.head_motion import CorrectionRule, HeadMotion
 from pipeline.imaging.motion import MotionSearch, estimate_motion, head_mask
 from pipeline.io.frames import FramesOnDemand, RawFrames, write_frames_on_demand
 from pipeline.io.images import write_array, write_volume
+from pipeline.io.motion_table import motion_findings, motion_table
 from pipeline.io.tables import write_json, write_table
 from pipeline.io.transforms import write_itk_transforms
 
@@ -101,7 +101,7 @@ def corrected(
     quality = {
         "MotionCorrected": decision.corrected,
         "MotionCorrectionReason": decision.reason,
-        **_found(motion, inputs.within_frame_mm),
+        **motion_findings(motion, inputs.within_frame_mm),
         **_left(scan, inputs.scan),
     }
     xfms_file = write_itk_transforms(folder / "motion.txt", still if xfms is None else xfms)
@@ -127,7 +127,7 @@ class KeepFrames(SimpleInterface):  # type: ignore[misc]
         quality = {
             "MotionCorrected": False,
             "MotionCorrectionReason": "motion was not looked for",
-            **_found(still, np.inf),
+            **motion_findings(still, np.inf),
             **_left(scan, self.inputs.scan),
         }
         self._results.update(
@@ -172,23 +172,6 @@ def _still(petref: Volume, frames: int) -> HeadMotion:
     """Frames that nobody aligned."""
     head = np.argwhere(head_mask(petref)).astype(float)
     return HeadMotion.still(frames, apply_affine(petref.affine, head))
-
-
-def _found(motion: HeadMotion, within_frame_mm: float) -> dict[str, Any]:
-    """What a reader of the results should know; frames are counted from zero, as in BIDS."""
-    steps, within = motion.steps_mm(), motion.within_frames_mm()
-    moved = np.flatnonzero(motion.moved_within(within_frame_mm))
-    errors = motion.error_mm[motion.estimated]
-    return {
-        "MedianStep_mm": float(np.median(steps)) if steps.size else np.nan,
-        "LargestStep_mm": float(steps.max()) if steps.size else np.nan,
-        "MedianPoseError_mm": float(np.median(errors)) if errors.size else np.nan,
-        "FramesEstimated": int(motion.estimated.sum()),
-        "FramesMovedWithin": moved.tolist(),
-        "FramesMovedWithin_mm": np.round(within[moved], 2).tolist(),
-        "FramesResidualRise": np.flatnonzero(motion.residual_rises()).tolist(),
-        "FramesGuessed": [i for i, s in enumerate(motion.source) if s is Source.GUESSED],
-    }
 
 
 def _mean(frames: Iterator[Volume], timing: FrameTiming) -> Volume:
@@ -247,32 +230,8 @@ def _with_mean(folder: Path, frames: Path, petref: Volume) -> dict[str, str]:
 def _write_motion(
     folder: Path, timing: FrameTiming, motion: HeadMotion, quality: Mapping[str, Any]
 ) -> dict[str, str]:
-    """Table and findings; parameters nobody looked for are missing, not zero."""
-    unknown = np.where([source is Source.NONE for source in motion.source], np.nan, 0.0)
-    values = _in_degrees(motion.parameters()) + unknown[:, None]
-    names = [f"{kind}_{axis}" for kind in ("trans", "rot") for axis in "xyz"]
-    errors = dict(zip(names, _in_degrees(motion.standard_error).T, strict=True))
-    table = pd.DataFrame(
-        {"frame_start": timing.start_s, "frame_end": timing.end_s}
-        | dict(zip(names, values.T, strict=True))
-        | {f"{name}_se": error for name, error in errors.items()}
-        | {
-            "pose_error": motion.error_mm,
-            "framewise_displacement": motion.framewise_displacement_mm() + unknown,
-            "displacement": motion.displacement_mm() + unknown,
-            "moved_within": motion.within_frames_mm(),
-            "misfit": motion.misfit,
-            "counts": motion.counts,
-            "group": motion.group,
-            "source": [str(source) for source in motion.source],
-        }
-    )
+    table = motion_table(timing, motion)
     return {
         "confounds": str(write_table(folder / "confounds.tsv", table)),
         "quality": str(write_json(folder / "motion.json", quality)),
     }
-
-
-def _in_degrees(parameters: FloatArray) -> FloatArray:
-    """Shifts and turns (F, 6), mm and rad, as mm and degrees."""
-    return np.hstack([parameters[:, :3], np.rad2deg(parameters[:, 3:])])

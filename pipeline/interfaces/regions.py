@@ -18,6 +18,7 @@ from nipype.interfaces.base import (
 )
 
 from pipeline.bids.scan import ScanInputs
+from pipeline.bids.uptake import reference_uptake
 from pipeline.core.errors import DataError
 from pipeline.core.labels import PONS, whole_brain_stem
 from pipeline.core.volume import BoolArray, FloatArray, Volume
@@ -41,7 +42,7 @@ from pipeline.io.region_weights import read_region_weights, write_region_weights
 from pipeline.io.tables import write_table
 from pipeline.io.transforms import read_itk_transform
 from pipeline.io.warps import read_field
-from pipeline.kinetics.uptake import percent_per_litre, suv_per_bqml, window_mean
+from pipeline.kinetics.uptake import suv_per_bqml
 
 BRAIN = "Brain"
 """Column of the curve of the whole brain, for the weights of the fit."""
@@ -253,38 +254,3 @@ def _statistics(names: tuple[str, ...], frame: RegionStatistics) -> pd.DataFrame
             "voxels-core": frame.core_voxels,
         }
     )
-
-
-def reference_uptake(
-    name: str, tac_bqml: FloatArray, scan: ScanInputs, late_min: tuple[float, float]
-) -> pd.DataFrame:
-    """Mean uptake of the reference region over the scan and late in it, by the dose.
-
-    Parameters
-    ----------
-    name : str
-        Of the reference region.
-    tac_bqml : (F,) array
-        Its curve, decay-corrected to the injection.
-    scan : ScanInputs
-        Frames, dose and weight.
-    late_min : (float, float)
-        Late window, minutes after injection.
-    """
-    suv = suv_per_bqml(scan.injected_mbq, scan.body_weight_kg)
-    percent = percent_per_litre(scan.injected_mbq)
-    rows = []
-    for window, (start_min, end_min) in {"scan": (0.0, np.inf), "late": late_min}.items():
-        found = window_mean(tac_bqml, scan.timing, start_min, end_min)
-        rows.append(
-            {
-                "name": name,
-                "window": window,
-                "frame_start": found.start_s,
-                "frame_end": found.end_s,
-                "mean": found.mean,
-                "suv": suv * found.mean,
-                "percent-per-litre": percent * found.mean,
-            }
-        )
-    return pd.DataFrame(rows)

@@ -1,14 +1,14 @@
-"""The page of a cohort: who was compared, what changed, and what was left out."""
+"""The page of a cohort: what was planned, what was found, and what was left out."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import pandas as pd
-from matplotlib.figure import Figure
 
-from pipeline.reports.cohort import cohort_figure, value_figure
 from pipeline.reports.page import (
     SYMBOL_HTML,
     Card,
@@ -21,13 +21,11 @@ from pipeline.reports.page import (
     public,
     render_page,
 )
-from pipeline.reports.style import data_uri
+from pipeline.statistics.study_plan import StudyPlan
 
-_ALPHA = 0.05
 _HEAD_NAMES = {
     "participant_id": "Subject",
     "session_id": "Session",
-    "group": "Group",
     "task": "Task",
     "tracer": "Tracer",
     "reconstruction": "Reconstruction",
@@ -35,264 +33,297 @@ _HEAD_NAMES = {
     "model": "Model",
     "pvc": "Partial-volume correction",
 }
-_ALWAYS_SHOWN = ("participant_id", "session_id", "group")
+_ALWAYS_SHOWN = ("participant_id", "session_id")
+_BLINDED = (
+    "The study is blinded: nobody's group was read, all subjects are described together, and "
+    "nothing was tested. petbind ... group --unblind reads the groups, and makes the tests."
+)
+_FAMILIES = {
+    "confirmatory": "Confirmatory tests",
+    "exploratory": "Exploratory tests",
+    "descriptive": "Other terms of the same models, and sample sizes, for description",
+}
+_CHECKS = {
+    "shapiro_p": "normal",
+    "brown_forsythe_p": "equal variances",
+    "mauchly_p": "sphericity",
+}
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class GroupReport:
     """What the page of a cohort is made of."""
 
-    sessions: tuple[str, ...]
-    """The two sessions compared, earlier first; empty where none are."""
-    regions: pd.DataFrame
+    plan: StudyPlan
+    blinded: bool
+    runs: pd.DataFrame
     """One row per PET run and region."""
-    pairs: pd.DataFrame
-    """One row per subject and region."""
+    values: pd.DataFrame
+    """Tidy values of the plan's variables."""
+    results: pd.DataFrame
+    """One row per planned test and region; empty while blinded."""
     exclusions: pd.DataFrame
-    paired: pd.DataFrame
-    interaction: pd.DataFrame
-    uptake_paired: pd.DataFrame
-    """The same tests of the uptake of the reference region, by measure."""
-    uptake_interaction: pd.DataFrame
+    figures: Sequence[Shown]
+    map_figures: Sequence[str]
+    """Data URIs: mean maps, then maps of t where there are any."""
+    map_facts: Sequence[Mapping[str, Any]]
+    """Of every voxelwise comparison; see `CompareMaps`."""
     methods: Sequence[str]
     version: str
-
-
-def group_figure(report: GroupReport) -> Figure:
-    """The cohort's figure: before and after, or all values where sessions are not compared."""
-    if report.pairs.empty:
-        return value_figure(report.regions)
-    return cohort_figure(report.pairs, report.paired, report.interaction, report.sessions)
 
 
 def render_group(report: GroupReport) -> str:
     """The page as HTML, the same for the same report."""
     sections = [
-        _figure(report),
-        _interaction(report),
-        _paired(report),
-        _uptake(report),
+        _figures(report),
+        *_tests(report),
+        _maps(report),
         _left_out(report),
         _values(report),
         Section("methods", "Methods", text=[public(text) for text in report.methods]),
     ]
-    compared = " → ".join(report.sessions) or "sessions not compared"
-    runs = report.regions[_run_columns(report.regions)].drop_duplicates()
-    facts = {
-        "Sessions compared": compared,
-        "Subjects": str(report.regions["participant_id"].nunique()),
-        "PET runs": str(len(runs)),
-        "Regions": str(report.regions["region"].nunique()),
-    }
-    for name in ("tracer", "model", "pvc"):
-        if name not in report.regions:
-            continue
-        labels = sorted(str(label) for label in report.regions[name].dropna().unique())
-        if labels:
-            facts[_HEAD_NAMES[name]] = ", ".join(labels)
     return render_page(
         Page(
             title="Group results",
-            kicker="petbind group report",
-            facts=facts,
+            kicker="petbind group report" + (", blinded" if report.blinded else ""),
+            facts=_facts(report),
             cards=_cards(report),
-            cards_title="Subjects with both sessions",
+            cards_title=f"Subjects with {report.plan.outcome} in every session",
             sections=[section for section in sections if section is not None],
             version=report.version,
         )
     )
 
 
+def _facts(report: GroupReport) -> dict[str, str]:
+    plan = report.plan
+    runs = report.runs[_run_columns(report.runs)].drop_duplicates()
+    facts = {
+        "Sessions": " → ".join(plan.layout.sessions),
+        "Subjects": str(report.values["participant_id"].nunique()),
+        "PET runs": str(len(runs)),
+        "Regions": ", ".join(plan.layout.regions),
+        "Multiplicity": plan.multiplicity,
+        "Alpha": f"{plan.alpha:g}",
+    }
+    if not report.blinded and plan.layout.groups:
+        facts["Groups"] = " − ".join(plan.layout.groups)
+    for name in ("tracer", "model", "pvc"):
+        if name not in report.runs:
+            continue
+        labels = sorted(str(label) for label in report.runs[name].dropna().unique())
+        if labels:
+            facts[_HEAD_NAMES[name]] = ", ".join(labels)
+    return facts
+
+
 def _cards(report: GroupReport) -> list[Card]:
-    if report.pairs.empty:
-        return []
-    subjects = report.pairs.dropna(subset=["change"]).groupby("group")["participant_id"].nunique()
-    everyone = report.pairs.groupby("group")["participant_id"].nunique()
-    return [
-        Card(str(group), str(int(subjects.get(group, 0))), f"of {int(total)}")
-        for group, total in everyone.items()
-    ]
-
-
-def _figure(report: GroupReport) -> Section:
-    caption = (
-        "Binding potential of every PET run, by region."
-        if report.pairs.empty
-        else "Every subject's binding potential (thin lines) and the mean of those with both "
-        "sessions (thick). Crosses: subjects with one session only, not in mean or test. p by "
-        "group from paired t tests, not corrected for the number of regions."
+    """Subjects of every group that have the outcome in all sessions, somewhere."""
+    outcome = report.values[report.values["variable"] == report.plan.outcome]
+    outcome = outcome.assign(
+        group=outcome["group"].fillna("all" if report.blinded else "no group")
     )
-    shown = Shown(data_uri(group_figure(report), "svg"), caption)
-    return Section("figure", "Binding potentials", "Figure", figures=[shown])
+    if not report.plan.layout.groups:
+        outcome = outcome.assign(group="all")
+    cards = []
+    for group, block in outcome.groupby("group", sort=False):
+        there = block.dropna(subset=["value"]).groupby("participant_id")["session_id"].nunique()
+        complete = int((there == len(report.plan.layout.sessions)).sum())
+        cards.append(Card(str(group), str(complete), f"of {block['participant_id'].nunique()}"))
+    return cards
 
 
-def _paired(report: GroupReport) -> Section | None:
-    if report.paired.empty:
+def _figures(report: GroupReport) -> Section | None:
+    if not report.figures:
         return None
-    return Section(
-        "paired",
-        "Change within groups",
-        text=_reasons(report.paired),
-        tables=[_paired_table(report.paired, report.sessions)],
-    )
+    text = (_BLINDED,) if report.blinded else ()
+    return Section("figures", "Figures", text=text, figures=report.figures)
 
 
-def _uptake(report: GroupReport) -> Section | None:
-    """Whether treatment changes the region that everything is measured against."""
-    if report.uptake_paired.empty:
-        return None
-    tables = [_paired_table(report.uptake_paired, report.sessions)]
-    if not report.uptake_interaction.empty:
-        tables.append(_interaction_table(report.uptake_interaction))
-    return Section(
-        "uptake",
-        "Uptake of the reference region by the dose",
-        "Reference",
-        text=(
-            "Models with a reference region take treatment to leave it alone; a change of its "
-            "uptake by the dose speaks against that.",
-            *_reasons(report.uptake_paired),
+def _tests(report: GroupReport) -> list[Section]:
+    """One section per family: confirmatory, exploratory, and what is only described."""
+    sections = []
+    for family, title in _FAMILIES.items():
+        block = report.results[report.results["family"] == family]
+        if block.empty:
+            continue
+        tables = [_test_table(rows, report.plan) for _, rows in block.groupby("title", sort=False)]
+        sections.append(
+            Section(family, title, family.capitalize(), text=_reasons(block), tables=tables)
+        )
+    return sections
+
+
+def _test_table(rows: pd.DataFrame, plan: StudyPlan) -> Table:
+    """One planned test in every region and group."""
+    columns = _test_columns(rows, plan)
+    cells = [[cell(row) for cell in columns.values()] for row in rows.to_dict("records")]
+    heads = [head.rstrip() for head in columns]
+    return Table(heads, cells, _test_caption(rows, plan))
+
+
+def _test_columns(
+    rows: pd.DataFrame, plan: StudyPlan
+) -> dict[str, Callable[[Mapping[Hashable, Any]], Cell]]:
+    """Heads, and the cells below them; what is the same in all rows stands in the caption."""
+    columns: dict[str, Callable[[Mapping[Hashable, Any]], Cell]] = {}
+    if rows["region"].notna().any():
+        columns["Region"] = lambda row: _text(row["region"])
+    if rows["test_name"].nunique() > 1:
+        columns["Term"] = lambda row: _text(row["test_name"])
+    if rows["groups"].nunique() > 1:
+        columns["Group"] = lambda row: _text(row["groups"])
+    columns |= {
+        "n": _numbers,
+        "Left out": lambda row: number(row["n_missing"], ".0f"),
+        "Statistic": _statistic,
+        "p": lambda row: _p_cell(
+            row["p"], plan.alpha if plan.multiplicity == "none" else math.nan
         ),
-        tables=tables,
-    )
+    }
+    if plan.multiplicity != "none":
+        columns["adjusted p"] = lambda row: _p_cell(row["p_adjusted"], plan.alpha)
+    return columns | {
+        "Estimate": lambda row: number(row["estimate"], "+.3f"),
+        "95 % CI": lambda row: _interval(row["ci_low"], row["ci_high"]),
+        "Effect": lambda row: number(row["effect"]),
+        # heads of a table may be the same, keys may not
+        "95 % CI ": lambda row: _interval(row["effect_low"], row["effect_high"]),
+        "Power": lambda row: number(row["power"]),
+        "Against it": _against,
+    }
 
 
-def _paired_table(paired: pd.DataFrame, sessions: tuple[str, ...]) -> Table:
-    first, second = (label.removeprefix("ses-") for label in sessions)
-    heads = [
-        *_division_heads(paired),
-        "n",
-        "Left out",
-        f"Mean {first}",
-        f"Mean {second}",
-        "Difference",
-        "95 % CI",
-        "Change (%)",
-        "t (df)",
-        "p",
-        "dz",
-    ]
-    rows = []
-    for row in paired.to_dict("records"):
-        rows.append(
-            [
-                *_division_cells(row, paired),
-                number(row["n"], ".0f"),
-                number(row["n_missing"], ".0f"),
-                number(row["mean_first"]),
-                number(row["mean_second"]),
-                number(row["mean_difference"], "+.3f"),
-                _interval(row["ci_low"], row["ci_high"]),
-                number(row["percent_change"], "+.1f"),
-                _statistic(row["t"], f"({row['df']:.0f})"),
-                _p_cell(row["p"]),
-                number(row["dz"]),
-            ]
+def _test_caption(rows: pd.DataFrame, plan: StudyPlan) -> str:
+    title, variable = _one_of(rows["title"]), _shown_variable(rows, plan)
+    about = [] if rows["test_name"].nunique() > 1 else [_one_of(rows["test_name"])]
+    about += [] if variable in title else [variable]
+    if rows["groups"].nunique() == 1:
+        about.append(_one_of(rows["groups"]).replace(" ", ", "))
+    named = [
+        f"{what}: {name}"
+        for what, name in (
+            ("Estimate", _one_of(rows["estimate_name"])),
+            ("Effect", _one_of(rows["effect_name"])),
         )
-    return Table(heads, rows)
+        if name
+    ]
+    head = f"{title} ({'; '.join(about)})" if about else title
+    return ". ".join([head, *named])
 
 
-def _interaction(report: GroupReport) -> Section | None:
-    if report.pairs.empty:
+def _numbers(row: Mapping[Hashable, Any]) -> Cell:
+    by_group = row["n_by_group"]
+    text = by_group.replace(" ", " + ") if isinstance(by_group, str) else f"{row['n']:.0f}"
+    return Cell(text, "number")
+
+
+def _one_of(names: pd.Series[str]) -> str:
+    """What all rows have in common; nothing where they differ."""
+    told = names.dropna().unique()
+    return str(told[0]) if len(told) == 1 else ""
+
+
+def _shown_variable(rows: pd.DataFrame, plan: StudyPlan) -> str:
+    first = rows.iloc[0]
+    names = [first["variable"], first["with_variable"]]
+    return " and ".join(plan.shown.get(name, name) for name in names if isinstance(name, str))
+
+
+def _against(row: Mapping[Hashable, Any]) -> Cell:
+    """Checks that speak against what the test takes for granted."""
+    told = [name for key, name in _CHECKS.items() if row[key] < 0.05]
+    return Cell(f"not {', not '.join(told)}" if told else "", "flag" if told else "text")
+
+
+_MAP_CAPTIONS = (
+    "Mean of the maps in MNI152 space, by group and session, with the regions outlined.",
+    "t of the change, voxel by voxel; what passes the threshold of the plan is outlined.",
+)
+
+
+def _maps(report: GroupReport) -> Section | None:
+    if not report.map_figures:
         return None
-    if report.interaction.empty:
-        found = report.pairs["group"].nunique()
-        text = f"Not tested: it needs exactly two groups, and participants.tsv names {found}."
-        return Section("interaction", "Group × time", text=[text])
-    return Section(
-        "interaction",
-        "Group × time",
-        text=_reasons(report.interaction),
-        tables=[_interaction_table(report.interaction)],
-    )
-
-
-def _interaction_table(interaction: pd.DataFrame) -> Table:
-    names = interaction.iloc[0]
-    heads = [
-        *_division_heads(interaction),
-        f"n {names['group_a']}",
-        f"n {names['group_b']}",
-        f"Change {names['group_a']}",
-        f"Change {names['group_b']}",
-        "Difference",
-        "95 % CI",
-        "F (df)",
-        "p",
-        "Partial η²",
-        "Hedges g",
+    figures = [
+        Shown(uri, caption)
+        for uri, caption in zip(report.map_figures, _MAP_CAPTIONS, strict=False)
     ]
-    rows = []
-    for row in interaction.to_dict("records"):
-        rows.append(
-            [
-                *_division_cells(row, interaction),
-                number(row["n_a"], ".0f"),
-                number(row["n_b"], ".0f"),
-                number(row["mean_change_a"], "+.3f"),
-                number(row["mean_change_b"], "+.3f"),
-                number(row["difference"], "+.3f"),
-                _interval(row["ci_low"], row["ci_high"]),
-                _statistic(row["F"], f"({row['df_effect']:.0f}, {row['df_error']:.0f})"),
-                _p_cell(row["p"]),
-                number(row["partial_eta2"], ".3f"),
-                number(row["hedges_g"]),
-            ]
-        )
-    return Table(heads, rows)
+    heads = ["Comparison", "n", "Mask (mL)", "Smallest t", "Largest t", "Smallest p, FWE",
+             "Significant (mL)", "Why there is none"]  # fmt: skip
+    rows = [_map_cells(facts) for facts in report.map_facts]
+    tables = [Table(heads, rows, "Change, voxel by voxel")] if rows else []
+    return Section("maps", "Maps", figures=figures, tables=tables)
+
+
+def _map_cells(facts: Mapping[str, Any]) -> list[Cell]:
+    groups = facts["Groups"] or ["all subjects"]
+    name = f"{groups[0]} − {groups[1]}" if len(groups) > 1 else groups[0]
+    numbers = ("MaskVolume_mL", "SmallestT", "LargestT")
+    return [
+        Cell(str(name)),
+        Cell(" + ".join(map(str, facts["N"])), "number"),
+        *(number(facts.get(key, math.nan)) for key in numbers),
+        _p_cell(facts.get("SmallestP", math.nan), math.nan),
+        number(facts.get("SignificantVolume_mL", math.nan)),
+        Cell(str(facts["Reason"])),
+    ]
 
 
 def _left_out(report: GroupReport) -> Section:
+    columns = ("participant_id", "session_id", "region", "column", "value", "reason", "action")
     rows = [
         [
-            Cell(str(row["participant_id"])),
-            Cell("n/a" if pd.isna(row["session_id"]) else str(row["session_id"])),
-            Cell(str(row["region"])),
-            Cell(public(str(row["reason"]))),
+            number(row[key], ".4g")
+            if key == "value"
+            else Cell("" if pd.isna(row[key]) else public(str(row[key])))
+            for key in columns
         ]
         for row in report.exclusions.to_dict("records")
     ]
-    heads = ["Subject", "Session", "Region", "Why"]
+    heads = ["Subject", "Session", "Region", "Variable", "Value", "What", "What was done"]
     return Section(
         "left-out",
-        "What was left out",
+        "What is missing or odd, and what was done about it",
         "Left out",
-        text=() if rows else ("Nothing: every session has a value in every region.",),
+        text=() if rows else ("Nothing: every value is there, and none is odd.",),
         tables=[Table(heads, rows)] if rows else (),
     )
 
 
 def _values(report: GroupReport) -> Section:
-    keys = _run_columns(report.regions)
+    keys = _run_columns(report.runs)
     shown_keys = [
-        key
-        for key in keys
-        if key in _ALWAYS_SHOWN or report.regions[key].nunique(dropna=False) > 1
+        key for key in keys if key in _ALWAYS_SHOWN or report.runs[key].nunique(dropna=False) > 1
     ]
-    names = list(report.regions["region"].unique())
+    names = list(report.runs["region"].unique())
     rows = []
-    for _, run in report.regions.groupby(keys, dropna=False, sort=False):
+    for _, run in report.runs.groupby(keys, dropna=False, sort=False):
         values = {row["region"]: row for row in run.to_dict("records")}
         first = run.iloc[0]
-        labels = ["n/a" if pd.isna(first[key]) else str(first[key]) for key in shown_keys]
-        cells = [_value_cell(values[name]) if name in values else _absent() for name in names]
-        rows.append([*map(Cell, labels), *cells])
+        labels = [_text(first[key]) for key in shown_keys]
+        cells = [
+            _value_cell(values[name], report.plan.outcome) if name in values else _absent()
+            for name in names
+        ]
+        rows.append([*labels, *cells])
     heads = [*(_HEAD_NAMES.get(key, key) for key in shown_keys), *names]
+    outcome = report.plan.outcome
     return Section(
         "values",
-        SYMBOL_HTML["BPND"] + " of every PET run",
+        SYMBOL_HTML.get(outcome, outcome) + " of every PET run",
         "Values",
         text=("† The fit was flagged; see the page of the session.",),
         tables=[Table(heads, rows)],
     )
 
 
-def _run_columns(regions: pd.DataFrame) -> list[str]:
-    return list(regions.columns[: list(regions.columns).index("index")])
+def _run_columns(runs: pd.DataFrame) -> list[str]:
+    return list(runs.columns[: list(runs.columns).index("index")])
 
 
-def _value_cell(row: dict[str, object]) -> Cell:
-    cell = number(float(str(row["BPND"])))
+def _value_cell(row: Mapping[Hashable, Any], outcome: str) -> Cell:
+    cell = number(float(row[outcome]))
     return Cell(f"{cell.text} †", cell.kind) if isinstance(row["flag"], str) else cell
 
 
@@ -300,23 +331,8 @@ def _absent() -> Cell:
     return Cell("n/a", "missing")
 
 
-def _division_columns(table: pd.DataFrame) -> list[str]:
-    """Region, group, and whatever else sets rows apart."""
-    end = min(list(table.columns).index(name) for name in ("n", "n_a") if name in table.columns)
-    others = [name for name in table.columns[:end] if not str(name).startswith("group_")]
-    return [
-        name
-        for name in others
-        if name in ("region", "group") or table[name].nunique(dropna=False) > 1
-    ]
-
-
-def _division_heads(table: pd.DataFrame) -> list[str]:
-    return [_HEAD_NAMES.get(name, name.capitalize()) for name in _division_columns(table)]
-
-
-def _division_cells(row: dict[str, object], table: pd.DataFrame) -> list[Cell]:
-    return [Cell("n/a" if pd.isna(row[c]) else str(row[c])) for c in _division_columns(table)]
+def _text(label: Any) -> Cell:
+    return Cell("n/a" if pd.isna(label) else str(label))
 
 
 def _interval(low: float, high: float) -> Cell:
@@ -326,26 +342,31 @@ def _interval(low: float, high: float) -> Cell:
     return Cell(f"{low_text.text} to {high_text.text}", "number")
 
 
-def _statistic(value: float, degrees: str) -> Cell:
-    cell = number(value)
-    return cell if cell.kind == "missing" else Cell(f"{cell.text} {degrees}", "number")
+def _statistic(row: Mapping[Hashable, Any]) -> Cell:
+    cell = number(row["statistic"])
+    if cell.kind == "missing":
+        return cell
+    degrees = [f"{row[key]:.4g}" for key in ("df1", "df2") if math.isfinite(row[key])]
+    told = f" ({', '.join(degrees)})" if degrees else ""
+    return Cell(f"{row['statistic_name']} = {cell.text}{told}", "number")
 
 
-def _p_cell(p: float) -> Cell:
+def _p_cell(p: float, alpha: float) -> Cell:
     if pd.isna(p):
         return _absent()
     text = "< 0.001" if p < 0.001 else f"{p:.3f}"
-    return Cell(text, "strong" if p < _ALPHA else "number")
+    return Cell(text, "strong" if p < alpha else "number")
 
 
 def _reasons(table: pd.DataFrame) -> list[str]:
     missing = table[table["reason"].notna()]
     return [
-        "No test for "
+        f"No result of “{title}” for "
         + ", ".join(
-            str(row["region"]) + (f" in {row['group']}" if "group" in row else "")
+            " in ".join(str(row[key]) for key in ("region", "groups") if isinstance(row[key], str))
+            or "anybody"
             for row in block.to_dict("records")
         )
         + f": {reason}."
-        for reason, block in missing.groupby("reason", sort=False)
+        for (title, reason), block in missing.groupby(["title", "reason"], sort=False)
     ]

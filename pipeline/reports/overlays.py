@@ -223,7 +223,7 @@ def _round_up(value: float) -> float:
 
 
 @dataclass(frozen=True, eq=False)
-class _Panel:
+class Panel:
     """A slice and its place in a figure whose one pair of axes is in inches."""
 
     axes: Axes
@@ -235,19 +235,21 @@ class _Panel:
 
     @property
     def extent_in(self) -> tuple[float, float, float, float]:
+        """Left, right, bottom, top."""
         width, height = self.plane.size_mm
         right_in, top_in = self.left_in + self.scale * width, self.bottom_in + self.scale * height
         return self.left_in, right_in, self.bottom_in, top_in
 
     @property
     def grid_in(self) -> tuple[FloatArray, FloatArray]:
+        """Columns and rows of its pixels."""
         left, _, bottom, _ = self.plane.extent_mm
         columns, rows = self.plane.grid_mm
         across = self.left_in + self.scale * (columns - left)
         return across, self.bottom_in + self.scale * (rows - bottom)
 
 
-def _mosaic(rows: Sequence[Sequence[Plane]], room_in: float = 0.0) -> tuple[Figure, list[_Panel]]:
+def _mosaic(rows: Sequence[Sequence[Plane]], room_in: float = 0.0) -> tuple[Figure, list[Panel]]:
     """Rows of slices on black, each row as wide as the figure; `room_in` stays free at right."""
     scales = [
         (WIDTH_IN - room_in - _GAP_IN * (len(row) - 1)) / sum(plane.size_mm[0] for plane in row)
@@ -263,13 +265,13 @@ def _mosaic(rows: Sequence[Sequence[Plane]], room_in: float = 0.0) -> tuple[Figu
     axes = figure.add_axes((0, 0, 1, 1), frameon=False, xlim=(0, WIDTH_IN), ylim=(0, total))
     axes.set_axis_off()
     axes.autoscale(enable=False)
-    panels: list[_Panel] = []
+    panels: list[Panel] = []
     top = total
     for row, scale, height in zip(rows, scales, heights, strict=True):
         left = 0.0
         for place, plane in enumerate(row):
             width_in, height_in = (scale * side for side in plane.size_mm)
-            panel = _Panel(axes, plane, left, top - (height + height_in) / 2, scale)
+            panel = Panel(axes, plane, left, top - (height + height_in) / 2, scale)
             _annotate(panel, sides=place == 0)
             panels.append(panel)
             left += width_in + _GAP_IN
@@ -277,7 +279,7 @@ def _mosaic(rows: Sequence[Sequence[Plane]], room_in: float = 0.0) -> tuple[Figu
     return figure, panels
 
 
-def _annotate(panel: _Panel, sides: bool) -> None:
+def _annotate(panel: Panel, sides: bool) -> None:
     left, right, bottom, top = panel.extent_in
     text: dict[str, Any] = {"color": "#cbd2d9", "fontsize": 7}
     name = "xyz"[panel.plane.axis]
@@ -291,7 +293,7 @@ def _annotate(panel: _Panel, sides: bool) -> None:
 
 
 def _show(
-    panel: _Panel,
+    panel: Panel,
     pixels: FloatArray,
     *,
     cmap: str,
@@ -311,13 +313,13 @@ def _show(
     )
 
 
-def _outline(panel: _Panel, volume: Volume, colour: str) -> None:
+def _outline(panel: Panel, volume: Volume, colour: str) -> None:
     pixels = np.nan_to_num(panel.plane.sample(volume))
     if pixels.min() < 0.5 < pixels.max():
         panel.axes.contour(*panel.grid_in, pixels, levels=[0.5], colors=[colour], linewidths=0.6)
 
 
-def _fill(panel: _Panel, labels: Volume, colours: Mapping[int, Colour], alpha: float) -> None:
+def _fill(panel: Panel, labels: Volume, colours: Mapping[int, Colour], alpha: float) -> None:
     pixels = np.nan_to_num(panel.plane.sample(labels, order=0)).astype(int)
     rgba = np.zeros((*pixels.shape, 4))
     for label in np.unique(pixels):

@@ -56,6 +56,8 @@ class Shown:
     caption: str
     key: Sequence[tuple[str, str]] = ()
     """Colours and what they mean."""
+    width_percent: float = 100
+    """Of the page."""
 
 
 @dataclass(frozen=True)

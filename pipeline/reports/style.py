@@ -105,9 +105,13 @@ def figure_bytes(figure: Figure, kind: Literal["png", "svg"], dpi: int = 115) ->
 
 def data_uri(figure: Figure, kind: Literal["png", "svg"], dpi: int = 115) -> str:
     """The figure as the source of an image element, with no file beside the page."""
+    return image_uri(figure_bytes(figure, kind, dpi), kind)
+
+
+def image_uri(content: bytes, kind: Literal["png", "svg"]) -> str:
+    """A drawn image as the source of an image element."""
     mime = {"png": "image/png", "svg": "image/svg+xml"}[kind]
-    content = base64.b64encode(figure_bytes(figure, kind, dpi)).decode("ascii")
-    return f"data:{mime};base64,{content}"
+    return f"data:{mime};base64,{base64.b64encode(content).decode('ascii')}"
 
 
 def distinct_colours(count: int) -> list[Colour]:

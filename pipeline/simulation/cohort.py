@@ -153,7 +153,7 @@ def _draw_patient(
     age = int(np.clip(np.rint(rng.normal(38, 11)), 20, 65))
     sex = "F" if rng.random() < 0.55 else "M"
     weight = round(float(np.clip(rng.normal(_WEIGHT_KG, _WEIGHT_SD_KG), 48, 120)), 1)
-    injections = tuple(_draw_injection(rng) for _ in SESSIONS)
+    injections = tuple(draw_injection(rng) for _ in SESSIONS)
     uptake = float(np.exp(rng.normal(0, 0.1)))
     binding = _Binding.draw(options, random_stream(seed, key, Stream.BINDING))
     treated = group == options.treated_group
@@ -177,7 +177,8 @@ def _draw_patient(
     )  # fmt: skip
 
 
-def _draw_injection(rng: np.random.Generator) -> Injection:
+def draw_injection(rng: np.random.Generator) -> Injection:
+    """An injection of some 390 MBq between nine and three o'clock."""
     return Injection(
         radioactivity_mbq=round(float(np.clip(rng.normal(_DOSE_MBQ, _DOSE_SD_MBQ), 250, 500)), 1),
         molar_activity_gbq_per_umol=round(

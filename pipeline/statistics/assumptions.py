@@ -8,11 +8,6 @@ from scipy import stats
 from pipeline.core.volume import FloatArray
 from pipeline.statistics.result import Assumption
 
-METHODS = (
-    "Normality was checked by the Shapiro-Wilk test of differences or residuals, equality of "
-    "variances by the Brown-Forsythe test."
-)
-
 _MIN_SHAPIRO = 3
 
 

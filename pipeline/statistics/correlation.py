@@ -10,15 +10,19 @@ from itertools import permutations
 import numpy as np
 from scipy import stats
 
-from pipeline.core.volume import FloatArray
-from pipeline.statistics.assumptions import does_not_vary
+from pipeline.core.volume import BoolArray, FloatArray
+from pipeline.statistics.assumptions import does_not_vary, shapiro_wilk
 from pipeline.statistics.paired import two_sided_p
-from pipeline.statistics.result import CONFIDENCE, TestResult
+from pipeline.statistics.result import CONFIDENCE, Assumption, TestResult
 
-METHODS = (
-    "Correlations are Pearson's, with Fisher's interval, or Spearman's, with that of Bonett and "
-    "Wright (2000)."
-)
+METHODS = {
+    "pearson": "Correlations are Pearson's over complete pairs, tested by two-sided t, with "
+    "Fisher's interval; normality of either variable was checked by the Shapiro-Wilk test.",
+    "spearman": "Correlations are Spearman's over complete pairs, with two-sided p from the "
+    "distribution of ranks (AS 89), or from t where values are tied, and the interval of Bonett "
+    "and Wright (2000).",
+}
+"""Method to its sentence."""
 
 _MIN_PAIRS = 3
 _MAX_ENUMERATED = 9
@@ -43,8 +47,9 @@ def pearson(x: FloatArray, y: FloatArray) -> TestResult:
     Returns
     -------
     TestResult
-        `statistic` is t, `estimate` is r. Fewer than three pairs, or values that do not vary,
-        give NaN and a `reason`; the interval needs four.
+        `statistic` is t, `estimate` is r; `assumptions` are the normality of x and of y. Fewer
+        than three pairs, or values that do not vary, give NaN and a `reason`; the interval needs
+        four.
 
     Notes
     -----
@@ -66,7 +71,9 @@ def pearson(x: FloatArray, y: FloatArray) -> TestResult:
         return test
     r = float(np.clip(np.corrcoef(x, y)[0, 1], -1, 1))
     t, df = t_of_correlation(r, x.size), x.size - 2
+    checks = (shapiro_wilk(x, "first variable"), shapiro_wilk(y, "second variable"))
     test = replace(test, statistic_name="t", statistic=t, df1=float(df), p=two_sided_p(t, df))
+    test = replace(test, assumptions=checks)
     return _with_estimate(test, "r", r, 1.0)
 
 
@@ -86,7 +93,8 @@ def spearman(x: FloatArray, y: FloatArray) -> TestResult:
     Returns
     -------
     TestResult
-        `statistic` is S, `estimate` is rho.
+        `statistic` is S, `estimate` is rho; `assumptions` count pairs that share a value of x or
+        of y with another.
 
     Notes
     -----
@@ -111,9 +119,10 @@ def spearman(x: FloatArray, y: FloatArray) -> TestResult:
     rank_x, rank_y = stats.rankdata(x), stats.rankdata(y)
     rho = float(np.clip(np.corrcoef(rank_x, rank_y)[0, 1], -1, 1))
     squares = (x.size**3 - x.size) * (1 - rho) / 6
-    tied = np.unique(x).size < x.size or np.unique(y).size < y.size
+    tied = int((_is_shared(x) | _is_shared(y)).sum())
     p = p_of_correlation(rho, x.size) if tied else _p_without_ties(squares, x.size)
-    test = replace(test, statistic_name="S", statistic=squares, p=p)
+    check = Assumption(name="tied pairs", statistic=float(tied))
+    test = replace(test, statistic_name="S", statistic=squares, p=p, assumptions=(check,))
     return _with_estimate(test, "rho", rho, math.sqrt(1 + rho**2 / 2))
 
 
@@ -169,6 +178,12 @@ def _pairs(name: str, x: FloatArray, y: FloatArray) -> tuple[TestResult, FloatAr
         reason = "the values do not vary"
     test = TestResult(name=name, n=(n,), n_missing=x.size - n, reason=reason)
     return test, x[complete], y[complete]
+
+
+def _is_shared(values: FloatArray) -> BoolArray:
+    """Whether another of the values, (N,), is the same."""
+    _, index, counts = np.unique(values, return_inverse=True, return_counts=True)
+    return np.asarray(counts[index] > 1)
 
 
 def _with_estimate(test: TestResult, symbol: str, r: float, spread: float) -> TestResult:

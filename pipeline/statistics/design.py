@@ -1,41 +1,46 @@
-"""What a cohort compares: which sessions, in which order, and which column names the groups."""
+"""What a cohort compares: which scans, which sessions in which order, and which groups."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
-from pipeline.core.errors import ConfigError
+from pipeline.statistics.study_plan import StudyPlan
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
+class ScansChosen:
+    """Labels that tables of a cohort are chosen by; empty where there is one kind only."""
+
+    tracer: str = ""
+    task: str = ""
+    reconstruction: str = ""
+    model: str = ""
+    pvc: str = ""
+    """Of the partial-volume correction; empty for tables without one."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class GroupDesign:
-    """Two sessions within subjects, and groups between them.
-
-    Parameters
-    ----------
-    group_column : str, optional
-        Column of ``participants.tsv`` that holds the group; without one, all subjects are one
-        group.
-    sessions : tuple of str
-        The earlier and the later session, with or without ``ses-``. Empty: no tests, tables only.
-    pvc : str
-        Label of the partial-volume correction whose tables are taken; empty for those without.
-
-    Raises
-    ------
-    ConfigError
-        If there are not two different sessions.
-    """
+    """Sessions within subjects, and groups between them."""
 
     group_column: str | None = "group"
+    """Column of ``participants.tsv`` that holds the group; without one, all subjects are one."""
     sessions: tuple[str, ...] = ("pre", "post")
-    pvc: str = ""
+    """Labels without ``ses-``, in order; empty for those that are there, without tests."""
+    scans: ScansChosen = field(default_factory=ScansChosen)
+    plan: StudyPlan | None = None
+    """What was declared; without, every region is tested, exploratively."""
+    unblind: bool = False
+    """Whether the groups are read."""
 
-    def __post_init__(self) -> None:
-        labels = tuple(f"ses-{label.removeprefix('ses-')}" for label in self.sessions)
-        if labels and (len(labels) != 2 or len(set(labels)) != 2):
-            found = ", ".join(self.sessions)
-            raise ConfigError(
-                f"group.sessions: two different sessions expected, earlier first, not {found}"
-            )
-        object.__setattr__(self, "sessions", labels)
+    @property
+    def outcome(self) -> str:
+        """Parameter that the study is about."""
+        return "BPND" if self.plan is None else self.plan.outcome
+
+    @property
+    def blinded(self) -> bool:
+        """Whether there are groups that must not be read."""
+        if self.unblind:
+            return False
+        return self.group_column is not None if self.plan is None else self.plan.needs_groups

@@ -10,11 +10,6 @@ from scipy.optimize import brentq
 
 from pipeline.statistics.result import CONFIDENCE
 
-METHODS = (
-    "Intervals of standardised effects were found by inverting the noncentral t and F "
-    "distributions (Steiger 2004)."
-)
-
 _TAIL = (1 - CONFIDENCE) / 2
 _MISSING = (math.nan, math.nan)
 

@@ -9,11 +9,11 @@ from scipy import stats
 from scipy.stats import contingency
 
 from pipeline.core.volume import IntArray
-from pipeline.statistics.result import CONFIDENCE, TestResult
+from pipeline.statistics.result import CONFIDENCE, Assumption, TestResult
 
 METHODS = (
-    "Proportions were compared by Fisher's exact test; odds ratios are the conditional maximum "
-    "likelihood estimates with exact intervals."
+    "Proportions were compared by Fisher's exact test, two-sided; odds ratios are the conditional "
+    "maximum likelihood estimates with exact intervals."
 )
 
 
@@ -37,7 +37,8 @@ def fisher_exact(table: IntArray) -> TestResult:
     -------
     TestResult
         `estimate` is the conditional odds ratio of the first group against the second, as R's
-        ``fisher.test`` gives it; 0 or infinite where a count is zero. There is no statistic.
+        ``fisher.test`` gives it; 0 or infinite where a count is zero. There is no statistic;
+        `assumptions` hold the smallest expected count, below 5 where chi-squared would not do.
 
     Raises
     ------
@@ -69,8 +70,10 @@ def fisher_exact(table: IntArray) -> TestResult:
     odds = contingency.odds_ratio(table, kind="conditional")
     interval = odds.confidence_interval(CONFIDENCE)
     ratio, low, high = float(odds.statistic), float(interval.low), float(interval.high)
+    expected = table.sum(axis=1).min() * table.sum(axis=0).min() / table.sum()
+    check = Assumption(name="smallest expected count", statistic=float(expected))
     return replace(
-        test, p=float(stats.fisher_exact(table).pvalue),
+        test, assumptions=(check,), p=float(stats.fisher_exact(table).pvalue),
         estimate=ratio, ci_low=low, ci_high=high,
         effect=ratio, effect_low=low, effect_high=high,
     )  # fmt: skip

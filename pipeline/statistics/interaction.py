@@ -16,9 +16,8 @@ from pipeline.statistics.two_sample import two_sample_t
 METHODS = (
     "Group x time interaction was tested in a 2 x 2 mixed analysis of variance, whose F equals "
     "the squared equal-variance t of the change scores (Huck & McLean 1975); effects are partial "
-    "eta squared and Hedges' g of the change, intervals from the noncentral F and t. Normality of "
-    "the residuals was checked by the Shapiro-Wilk test, equality of variances by the "
-    "Brown-Forsythe test."
+    "eta squared, intervals from the noncentral F; normality of the residuals was checked by the "
+    "Shapiro-Wilk test, equality of variances by the Brown-Forsythe test."
 )
 
 _MIN_PER_GROUP = 2

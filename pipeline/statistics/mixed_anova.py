@@ -13,13 +13,18 @@ from scipy import linalg, stats
 from pipeline.core.volume import FloatArray
 from pipeline.statistics.assumptions import brown_forsythe, does_not_vary, shapiro_wilk
 from pipeline.statistics.effect_size import partial_eta2_interval
-from pipeline.statistics.result import TestResult
+from pipeline.statistics.result import CONFIDENCE, Assumption, TestResult
 
 METHODS = (
     "Group, time and their interaction were tested in a mixed (split-plot) analysis of variance "
-    "of subjects with all sessions, type III sums of squares. With more than two sessions, "
-    "sphericity was checked by Mauchly's test, and p is also given with the corrections of "
-    "Greenhouse and Geisser (1959) and of Huynh and Feldt (1976)."
+    "of subjects with all sessions, type III sums of squares; effects are partial eta squared, "
+    "intervals from the noncentral F; normality of the residuals was checked by the Shapiro-Wilk "
+    "test and, where there is one residual per subject, equality of variances by the "
+    "Brown-Forsythe test."
+)
+SPHERICITY_METHODS = (
+    "Of more than two sessions, sphericity was checked by Mauchly's test; p that is held against "
+    "alpha is corrected by the epsilon of Greenhouse and Geisser (1959)."
 )
 
 _MIN_PER_GROUP = 2
@@ -27,7 +32,11 @@ _MIN_PER_GROUP = 2
 
 @dataclass(frozen=True, kw_only=True)
 class AnovaEffect(TestResult):
-    """One F of a mixed analysis of variance; `effect` is partial eta squared."""
+    """One F of a mixed analysis of variance; `effect` is partial eta squared.
+
+    An effect of one degree of freedom has an `estimate`, a difference of means; the groups are
+    taken in the order of their labels.
+    """
 
     sum_of_squares: float = math.nan
     """Of the effect, unit of the data squared."""
@@ -153,7 +162,8 @@ def mixed_anova(values: FloatArray, groups: NDArray[Any]) -> MixedAnova:
     error_within = _error(cells, contrasts)
     errors = float(np.trace(error_between)), float(np.trace(error_within))
     sphericity = _sphericity(error_within, cells.values.shape[0] - len(cells.names))
-    group, time, interaction = (
+    group, time, interaction = _estimated(
+        cells,
         _between(blank[0], cells, means, errors),
         _within(blank[1], _time_squares(cells, contrasts), (cells, errors), sphericity),
         _within(blank[2], _group_squares(cells, contrasts), (cells, errors), sphericity),
@@ -247,13 +257,55 @@ def _within(
     ]
     contrasts = cells.values @ _contrasts(sessions)
     residuals = contrasts - cells.means(contrasts)[cells.index]
-    checks = (shapiro_wilk(residuals.ravel(), "residuals"),)
+    checks: tuple[Assumption, ...] = (shapiro_wilk(residuals.ravel(), "residuals"),)
+    if sessions == 2:
+        by_group = [contrasts[cells.index == g, 0] for g in range(groups)]
+        checks += (brown_forsythe(*by_group),)
     return replace(
         tested,
         p_greenhouse_geisser=corrected[0],
         p_huynh_feldt=corrected[1],
         assumptions=checks,
     )
+
+
+def _estimated(
+    cells: _Cells, group: AnovaEffect, time: AnovaEffect, interaction: AnovaEffect
+) -> tuple[AnovaEffect, AnovaEffect, AnovaEffect]:
+    """The effects, those of two groups and of two sessions with the difference they look at."""
+    groups, sessions = len(cells.names), cells.values.shape[1]
+    change = cells.values[:, 1] - cells.values[:, 0]
+    first_minus_second = np.array([1.0, -1.0])
+    if groups == 2:
+        name = "first minus second group, mean over sessions"
+        means = cells.values.mean(axis=1)
+        group = _with_difference(
+            replace(group, estimate_name=name), cells, means, first_minus_second
+        )
+    if sessions == 2:
+        name = "second minus first session, mean over groups"
+        share = np.full(groups, 1 / groups)
+        time = _with_difference(replace(time, estimate_name=name), cells, change, share)
+    if groups == sessions == 2:
+        name = "change of the first group minus that of the second"
+        interaction = _with_difference(
+            replace(interaction, estimate_name=name), cells, change, first_minus_second
+        )
+    return group, time, interaction
+
+
+def _with_difference(
+    effect: AnovaEffect, cells: _Cells, data: FloatArray, weights: FloatArray
+) -> AnovaEffect:
+    """The effect with a weighted sum of the groups' means of data, (N,), and its interval."""
+    if effect.reason:
+        return effect
+    means = cells.means(data[:, None])[:, 0]
+    df = len(data) - len(means)
+    variance = float(((data - means[cells.index]) ** 2).sum()) / df
+    error = math.sqrt(variance * float((weights**2 / cells.n).sum()))
+    margin, estimate = float(stats.t.ppf(0.5 + CONFIDENCE / 2, df)) * error, float(weights @ means)
+    return replace(effect, estimate=estimate, ci_low=estimate - margin, ci_high=estimate + margin)
 
 
 def _tested(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -14,14 +15,25 @@ from statsmodels.regression.linear_model import OLS
 from statsmodels.tools.numdiff import approx_fprime, approx_hess3
 
 from pipeline.core.volume import BoolArray, FloatArray
+from pipeline.statistics.assumptions import shapiro_wilk
+from pipeline.statistics.effect_size import partial_eta2_interval
 from pipeline.statistics.paired import two_sided_p
-from pipeline.statistics.result import CONFIDENCE, TestResult
+from pipeline.statistics.result import CONFIDENCE, Assumption, TestResult
 
 METHODS = (
     "A linear mixed model with group, time, their interaction and a random intercept of every "
-    "subject was fitted by restricted maximum likelihood to all sessions there are; coefficients "
-    "were tested by t and F with Satterthwaite's degrees of freedom."
+    "subject was fitted by restricted maximum likelihood to all sessions there are; terms were "
+    "tested by t and F (type III) with Satterthwaite's degrees of freedom. Effects are partial "
+    "eta squared, approximately from F and its degrees of freedom, intervals from the "
+    "noncentral F; normality of the residuals was checked by the Shapiro-Wilk test."
 )
+
+
+_ESTIMATES = {
+    "group x time": "change of the first group minus that of the last",
+    "group": "first group minus the last, mean over sessions",
+    "time": "second minus first session, mean over groups",
+}
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -58,6 +70,12 @@ class MixedModel:
     """t of every fixed effect but the intercept."""
     interaction: TestResult
     """Of group and time: t of its coefficient, or F of all where there are several."""
+    group: TestResult
+    """Over sessions, each counted once: t, or F with more than two groups."""
+    time: TestResult
+    """Over groups, each counted once: t, or F with more than two sessions."""
+    covariates: tuple[TestResult, ...]
+    """t of the coefficient of every covariate."""
     sd_subject: float = math.nan
     """Standard deviation of the subjects' intercepts, unit of the outcome."""
     sd_residual: float = math.nan
@@ -85,6 +103,9 @@ def mixed_model(data: LongData, sessions: tuple[str, ...]) -> MixedModel:
         as in `pipeline.statistics.interaction`. Where the fit fails, figures are NaN and
         `reason` says why.
 
+        The effect of a term is partial eta squared, :math:`F df_1 / (F df_1 + df_2)`: that of the
+        mixed analysis of variance where nothing is missing, and an approximation elsewhere.
+
     Notes
     -----
     As R's ``lmer`` of lmerTest. For a ratio :math:`\gamma = \sigma_b^2 / \sigma^2` of variances,
@@ -107,31 +128,50 @@ def mixed_model(data: LongData, sessions: tuple[str, ...]) -> MixedModel:
     n = tuple(
         len(np.unique(data.subject[keep & (data.group == group)])) for group in design.groups
     )
-    blank = TestResult(
-        name="group x time in a mixed model",
-        n=n,
-        n_missing=len(np.unique(data.subject)) - len(subjects),
-        statistic_name="t",
-        estimate_name="change of the first group minus that of the last",
-        reason=design.obstacle(len(subjects)),
-    )
-    if blank.reason:
-        return MixedModel(coefficients=(), interaction=blank)
+    terms = {
+        name: TestResult(
+            name=f"{name} in a mixed model",
+            n=n,
+            n_missing=len(np.unique(data.subject)) - len(subjects),
+            statistic_name="t",
+            estimate_name=_ESTIMATES.get(name, "coefficient"),
+            effect_name="partial eta squared",
+        )
+        for name in ("group x time", "group", "time", *data.covariates)
+    }
+    obstacle = design.obstacle(len(subjects))
+    if not obstacle and len(design.groups) < len(np.unique(data.group)):
+        obstacle = "a group has no values"
+    if obstacle:
+        return _without_figures(terms, obstacle)
     fit = _Fit.of(np.asarray(data.outcome, float)[keep], design.X, data.subject[keep])
     if fit.variance <= 0:
-        reason = "the values do not vary about the model"
-        return MixedModel(coefficients=(), interaction=replace(blank, reason=reason))
-    coefficients = tuple(
-        fit.tested(replace(blank, name=name, estimate_name="coefficient"), i)
-        for i, name in enumerate(design.names)
-        if i
-    )
-    return MixedModel(
-        coefficients=coefficients,
-        interaction=fit.tested(blank, *design.interaction),
+        return _without_figures(terms, "the values do not vary about the model")
+    tested = {name: fit.tested(terms[name], rows) for name, rows in design.contrasts.items()}
+    single = replace(terms["group"], estimate_name="coefficient")
+    rows = np.eye(len(design.names))
+    return replace(
+        _assembled(tested),
+        coefficients=tuple(
+            fit.tested(replace(single, name=name), rows[[i]])
+            for i, name in enumerate(design.names)
+            if i
+        ),
         sd_subject=math.sqrt(fit.ratio * fit.variance),
         sd_residual=math.sqrt(fit.variance),
     )
+
+
+def _without_figures(terms: Mapping[str, TestResult], reason: str) -> MixedModel:
+    return _assembled({name: replace(term, reason=reason) for name, term in terms.items()})
+
+
+def _assembled(terms: Mapping[str, TestResult]) -> MixedModel:
+    interaction, group, time, *covariates = terms.values()
+    return MixedModel(
+        coefficients=(), interaction=interaction, group=group, time=time,
+        covariates=tuple(covariates),
+    )  # fmt: skip
 
 
 @dataclass(frozen=True, eq=False)
@@ -139,8 +179,8 @@ class _Design:
     names: tuple[str, ...]
     X: FloatArray
     groups: tuple[str, ...]
-    interaction: tuple[int, ...]
-    """Columns of the interaction."""
+    contrasts: Mapping[str, FloatArray]
+    """Term to the combinations of columns that it tests, (K, P)."""
 
     @classmethod
     def of(cls, data: LongData, keep: BoolArray, sessions: tuple[str, ...]) -> _Design:
@@ -150,14 +190,10 @@ class _Design:
         later = {s: (data.session[keep] == s).astype(float) for s in sessions[1:]}
         columns |= treated | later
         columns |= {name: np.asarray(x, float)[keep] for name, x in data.covariates.items()}
-        first = len(columns)
         columns |= {f"{g} x {s}": treated[g] * later[s] for g in treated for s in later}
-        return cls(
-            tuple(columns),
-            np.column_stack(list(columns.values())),
-            groups,
-            tuple(range(first, len(columns))),
-        )
+        names = tuple(columns)
+        contrasts = _contrasts(names, tuple(treated), tuple(later), tuple(data.covariates))
+        return cls(names, np.column_stack(list(columns.values())), groups, contrasts)
 
     def obstacle(self, subjects: int) -> str:
         """Why the model cannot be fitted; empty where it can."""
@@ -167,6 +203,29 @@ class _Design:
         if rows <= columns or subjects >= rows or np.linalg.matrix_rank(self.X) < columns:
             return "there are too few values for the terms of the model"
         return ""
+
+
+def _contrasts(
+    names: tuple[str, ...], treated: tuple[str, ...], later: tuple[str, ...],
+    covariates: tuple[str, ...],
+) -> dict[str, FloatArray]:  # fmt: skip
+    """Type III: every session, and every group, counts once; the references without difference."""
+    one = dict(zip(names, np.eye(len(names)), strict=True))
+
+    def rows(found: list[FloatArray]) -> FloatArray:
+        return np.array(found).reshape(-1, len(names))
+
+    share_of_session, share_of_group = 1 / (len(later) + 1), 1 / (len(treated) + 1)
+    return {
+        "group x time": rows([one[f"{g} x {s}"] for g in treated for s in later]),
+        "group": rows(
+            [one[g] + share_of_session * sum(one[f"{g} x {s}"] for s in later) for g in treated]
+        ),
+        "time": rows(
+            [one[s] + share_of_group * sum(one[f"{g} x {s}"] for g in treated) for s in later]
+        ),
+        **{name: rows([one[name]]) for name in covariates},
+    }
 
 
 @dataclass(frozen=True, eq=False)
@@ -236,30 +295,44 @@ class _Fit:
         if self.ratio < 1e-6:  # the residual is then all that is estimated
             return float(len(self.outcome) - self.X.shape[1])
 
-        # in units of the residual's variance, so that steps suit any data
-        def deviance(theta: FloatArray) -> float:
-            return self.deviance(theta[0] / theta[1], theta[1] * self.variance)
-
         def spread(theta: FloatArray) -> float:
             return float(contrast @ self.covariance(theta[0], theta[1]) @ contrast)
 
+        # in units of the residual's variance, so that steps suit any data
         theta = np.array([self.ratio, 1.0])
-        uncertainty = 2 * np.linalg.inv(approx_hess3(theta, deviance))
         slope = approx_fprime(theta, spread, centered=True)
-        return float(2 * spread(theta) ** 2 / (slope @ uncertainty @ slope))
+        return float(2 * spread(theta) ** 2 / (slope @ self._uncertainty @ slope))
 
-    def tested(self, blank: TestResult, *columns: int) -> TestResult:
-        """t of one coefficient, or F of several."""
-        chosen = np.eye(self.X.shape[1])[list(columns)]
+    @cached_property
+    def _uncertainty(self) -> FloatArray:
+        """Covariance of the two variances, in units of the residual's."""
+
+        def deviance(theta: FloatArray) -> float:
+            return self.deviance(theta[0] / theta[1], theta[1] * self.variance)
+
+        hessian = approx_hess3(np.array([self.ratio, 1.0]), deviance)
+        return np.asarray(2 * np.linalg.inv(hessian))
+
+    @cached_property
+    def normality(self) -> Assumption:
+        """Of the residuals about the predicted intercept of every subject."""
+        residuals = self.outcome - self.X @ self.at(self.ratio).params
+        n = np.bincount(self.subject)
+        shrunk = self.ratio / (1 + n * self.ratio) * np.bincount(self.subject, residuals)
+        return shapiro_wilk(residuals - shrunk[self.subject], "residuals")
+
+    def tested(self, blank: TestResult, chosen: FloatArray) -> TestResult:
+        """t of one combination of coefficients, (1, P), or F of several, (K, P)."""
+        blank = replace(blank, assumptions=(self.normality,))
         estimates = chosen @ self.at(self.ratio).params
         covariance = chosen @ self.covariance(self.ratio * self.variance, self.variance) @ chosen.T
-        if len(columns) > 1:
+        if len(chosen) > 1:
             return self._tested_together(blank, chosen, estimates, covariance)
         estimate, error = float(estimates[0]), math.sqrt(float(covariance[0, 0]))
         df = self.df(chosen[0])
         margin = float(stats.t.ppf(0.5 + CONFIDENCE / 2, df)) * error
         return replace(
-            blank,
+            _with_share(blank, (estimate / error) ** 2, 1.0, df),
             statistic=estimate / error,
             df1=df,
             p=two_sided_p(estimate / error, df),
@@ -279,7 +352,7 @@ class _Fit:
         expected = float((each[each > 2] / (each[each > 2] - 2)).sum())
         df = 2 * expected / (expected - count) if expected > count else math.nan
         return replace(
-            blank,
+            _with_share(blank, f, float(count), df),
             statistic_name="F",
             statistic=f,
             df1=float(count),
@@ -287,3 +360,10 @@ class _Fit:
             p=float(stats.f.sf(f, count, df)),
             estimate_name="",
         )
+
+
+def _with_share(test: TestResult, f: float, df_effect: float, df_error: float) -> TestResult:
+    """The test with partial eta squared of its F."""
+    low, high = partial_eta2_interval(f, df_effect, df_error)
+    share = f * df_effect / (f * df_effect + df_error)
+    return replace(test, effect=share, effect_low=low, effect_high=high)

@@ -10,9 +10,12 @@ from pipeline.core.volume import BoolArray, FloatArray
 THRESHOLD = 3.5
 """Modified z above which a value is listed (Iglewicz & Hoaglin 1993)."""
 
+FEWEST = 5
+"""Values that it takes to say that one of them lies far from the rest."""
+
 METHODS = (
     f"Values whose modified z, from median and median absolute deviation, exceeds {THRESHOLD} "
-    "are listed; none was left out for it."
+    f"among {FEWEST} or more are listed; none was left out for it."
 )
 
 
@@ -53,5 +56,9 @@ def modified_z(values: FloatArray) -> FloatArray:
 
 
 def is_outlier(values: FloatArray, threshold: float = THRESHOLD) -> BoolArray:
-    """Whether the modified z of every value, (N,), exceeds a threshold; false where it is NaN."""
-    return np.asarray(np.abs(modified_z(values)) > threshold)
+    """Whether the modified z of every value, (N,), exceeds a threshold.
+
+    False where it is NaN, and everywhere if there are fewer values than `FEWEST`.
+    """
+    far = np.asarray(np.abs(modified_z(values)) > threshold)
+    return far & bool(np.isfinite(np.asarray(values, float)).sum() >= FEWEST)

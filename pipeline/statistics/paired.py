@@ -14,9 +14,8 @@ from pipeline.statistics.effect_size import noncentral_t_interval
 from pipeline.statistics.result import CONFIDENCE, Assumption, TestResult
 
 METHODS = (
-    "Sessions were compared within each group by the two-sided paired t test, region by region, "
-    "over subjects with both sessions; p values are not corrected for the number of regions. "
-    "Effects are Cohen's dz, intervals from the noncentral t; normality of the differences was "
+    "Sessions were compared by the two-sided paired t test over subjects with both sessions; "
+    "effects are Cohen's dz, intervals from the noncentral t; normality of the differences was "
     "checked by the Shapiro-Wilk test."
 )
 

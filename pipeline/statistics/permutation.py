@@ -10,11 +10,21 @@ import numpy as np
 from scipy import stats
 
 from pipeline.core.volume import FloatArray
+from pipeline.statistics.paired import paired_t
 from pipeline.statistics.result import TestResult
+from pipeline.statistics.two_sample import two_sample_t
 
-METHODS = (
-    "Permutation p values come from all exchanges of groups, or turns of signs, where these are "
-    "few, and from seeded random ones elsewhere (Phipson & Smyth 2010)."
+METHODS = {
+    "interaction": "Group x time interaction was tested by exchanging the groups of the "
+    "changes; effects are Hedges' g of the change, whose interval, unlike p, takes normality for "
+    "granted; equality of variances was checked by the Brown-Forsythe test.",
+    "paired": "Paired differences were tested by turning their signs; effects are Cohen's "
+    "dz, whose interval, unlike p, takes normality for granted.",
+}
+"""Design to its sentence."""
+DRAWING_METHODS = (
+    "Permutation p values come from all exchanges or turns where these are no more than the draws "
+    "declared, and from seeded random ones elsewhere (Phipson & Smyth 2010)."
 )
 
 DRAWS = 9999
@@ -46,7 +56,7 @@ def permuted_interaction(
     -------
     TestResult
         `estimate` is the mean change of the first group minus that of the second, without an
-        interval.
+        interval; `effect` is Hedges' g, with that of `two_sample_t`.
 
     References
     ----------
@@ -77,7 +87,12 @@ def permuted_interaction(
     # a sum of few numbers in another order differs by rounding; SciPy allows for it
     exchanges = math.comb(a.size + b.size, a.size)
     p = _p((a, b), distance, "independent", (seed, draws), exchanges)
-    return replace(test, estimate=float(a.mean() - b.mean()), p=p)
+    student = two_sample_t(a, b, equal_variances=True)
+    return replace(
+        test, estimate=float(a.mean() - b.mean()), p=p, effect_name="Hedges' g",
+        effect=student.effect, effect_low=student.effect_low, effect_high=student.effect_high,
+        assumptions=student.assumptions[1:],
+    )  # fmt: skip
 
 
 def sign_flipped_change(differences: FloatArray, *, seed: int, draws: int = DRAWS) -> TestResult:
@@ -95,7 +110,8 @@ def sign_flipped_change(differences: FloatArray, *, seed: int, draws: int = DRAW
     Returns
     -------
     TestResult
-        `estimate` is the mean difference; p as of `permuted_interaction`.
+        `estimate` is the mean difference, `effect` is dz with the interval of `paired_t`; p as of
+        `permuted_interaction`.
 
     Examples
     --------
@@ -117,7 +133,11 @@ def sign_flipped_change(differences: FloatArray, *, seed: int, draws: int = DRAW
         return np.abs(sample.mean(axis=axis))
 
     p = _p((present,), distance, "samples", (seed, draws), 2**present.size)
-    return replace(test, estimate=float(present.mean()), p=p)
+    student = paired_t(np.zeros(present.size), present)
+    return replace(
+        test, estimate=float(present.mean()), p=p, effect_name="dz",
+        effect=student.dz, effect_low=student.dz_low, effect_high=student.dz_high,
+    )  # fmt: skip
 
 
 def _p(

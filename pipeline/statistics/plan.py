@@ -128,6 +128,8 @@ class Planned:
     title: str
     confirmatory: bool
     """Whether the study stands or falls with it; exploratory otherwise."""
+    regions: tuple[str, ...] = ()
+    """Regions in which it is made; empty for all of the plan."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -219,6 +221,26 @@ class PlannedPermutation(Planned):
     """Of a paired difference."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class PlannedSampleSize(Planned):
+    """Subjects of a trial of two groups for the interaction, from the change within one group.
+
+    The change of the others is taken as zero. It tests nothing, and is not in any family.
+    """
+
+    kind: Literal["sample_size"]
+    group: str
+    """Whose change is taken."""
+    power: float | None = None
+    """Wanted power; without it that of the plan."""
+    allocation: tuple[float, float] = (1.0, 1.0)
+    """Treated subjects, and controls for them, as in [2, 1]."""
+    of: str = ""
+    sessions: tuple[str, ...] = ()
+    """Two, earlier first; empty for those of the plan."""
+    confirmatory: bool = False
+
+
 PlannedTest = (
     PlannedPairedT
     | PlannedTwoSampleT
@@ -227,6 +249,7 @@ PlannedTest = (
     | PlannedFisher
     | PlannedMixedModel
     | PlannedPermutation
+    | PlannedSampleSize
 )
 
 

@@ -34,7 +34,7 @@ class TestResult:
     n_missing: int = 0
     """Subjects left out because a value is missing."""
     statistic_name: str = ""
-    """t, z, F, chi2, r or rho."""
+    """t, F or S; dz of a sample size."""
     statistic: float = math.nan
     df1: float = math.nan
     """Degrees of freedom; of an F those of its numerator."""

@@ -15,10 +15,15 @@ from pipeline.statistics.effect_size import noncentral_t_interval, small_sample_
 from pipeline.statistics.paired import two_sided_p
 from pipeline.statistics.result import CONFIDENCE, TestResult
 
-METHODS = (
-    "Groups were compared by two-sided t tests for independent samples, Student's where equal "
-    "variances were taken for granted and Welch's elsewhere; effects are Hedges' g."
+_EFFECTS = (
+    "effects are Hedges' g, intervals from the noncentral t; normality of the residuals was "
+    "checked by the Shapiro-Wilk test, equality of variances by the Brown-Forsythe test."
 )
+METHODS = {
+    "student": f"Groups were compared by Student's two-sided t test (equal variances); {_EFFECTS}",
+    "welch": f"Groups were compared by Welch's two-sided t test (unequal variances); {_EFFECTS}",
+}
+"""Test to its sentence."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -30,6 +30,19 @@ def test_a_clean_data_set(tree):
     assert len(plan.scans[0].timing) == 3
 
 
+def test_a_scan_has_what_was_injected(tree):
+    tree.t1w("sub-01")
+    keys = {"MolarActivity": 10, "MolarActivityUnits": "Ci/umol"}
+    tree.pet("sub-01_run-1", InjectedMass=500, InjectedMassUnits="ng", **keys)
+    tree.pet("sub-01_run-2")
+    said, silent = survey(tree.root).scans
+    assert said.injected_mbq == silent.injected_mbq == 400
+    assert said.molar_activity_gbq_per_umol == pytest.approx(370)
+    assert said.injected_mass_ug == pytest.approx(0.5)
+    assert silent.molar_activity_gbq_per_umol is None
+    assert silent.injected_mass_ug is None
+
+
 def test_every_trap_costs_its_own_session_only(tree):
     """The cases of the acceptance list, side by side."""
     tree.t1w("sub-01")

@@ -12,7 +12,12 @@ from hypothesis import strategies as st
 
 from pipeline.bids.dataset import index_dataset
 from pipeline.bids.sidecar import read_body_weight, read_metadata, read_pet_sidecar
-from pipeline.bids.units import activity_factor, concentration_factor
+from pipeline.bids.units import (
+    activity_factor,
+    activity_per_mass_factor,
+    concentration_factor,
+    mass_factor,
+)
 
 C11_PER_S = math.log(2) / 1221.84
 ORACLES = Path(__file__).parents[3] / "shared" / "oracles" / "bids_pet_sidecars"
@@ -337,6 +342,105 @@ def test_the_misprint_of_the_specification_is_understood(tree):
     assert [finding.message for finding in findings] == ["spelt InjectedRadioActivityUnits"]
 
 
+@pytest.mark.parametrize(
+    ("units", "factor"),
+    [
+        ("g", (1, "g")),
+        ("mg", (1e-3, "g")),
+        ("ug", (1e-6, "g")),
+        ("µg", (1e-6, "g")),
+        ("mcg", (1e-6, "g")),
+        ("nanograms", (1e-9, "g")),
+        ("nmol", (1e-9, "mol")),
+        ("μmol", (1e-6, "mol")),
+        ("mL", None),
+        ("GBq", None),
+        ("", None),
+    ],
+)
+def test_units_of_mass(units, factor):
+    assert mass_factor(units) == factor
+
+
+@pytest.mark.parametrize(
+    ("units", "factor"),
+    [
+        ("GBq/umol", (1e15, "mol")),
+        ("GBq/µmol", (1e15, "mol")),
+        ("MBq/nmol", (1e15, "mol")),
+        ("GBq umol-1", (1e15, "mol")),
+        ("Ci/mmol", (3.7e13, "mol")),
+        ("Bq/g", (1, "g")),
+        ("MBq/ug", (1e12, "g")),
+        ("nmol", None),
+        ("MBq", None),
+        ("Bq/mL", None),
+    ],
+)
+def test_units_of_activity_per_mass(units, factor):
+    found = activity_per_mass_factor(units)
+    assert (found is None) == (factor is None)
+    if factor is not None:
+        assert found[0] == pytest.approx(factor[0], rel=1e-12)
+        assert found[1] == factor[1]
+
+
+@pytest.mark.parametrize(
+    ("keys", "gbq_per_umol", "ug"),
+    [
+        ({}, None, None),
+        ({"MolarActivity": 364, "MolarActivityUnits": "GBq/umol"}, 364, None),
+        ({"MolarActivity": 55, "MolarActivityUnits": "MBq/nmol"}, 55, None),
+        ({"MolarActivity": 10, "MolarActivityUnits": "Ci/umol"}, 370, None),
+        # a specific activity per mass needs the molar mass: 800 MBq/ug x 462.54 g/mol
+        ({"SpecificRadioactivity": 800, "SpecificRadioactivityUnits": "MBq/ug"}, 370.032, None),
+        ({"SpecificRadioactivity": 8e14, "SpecificRadioactivityUnits": "Bq/g"}, 370.032, None),
+        ({"SpecificRadioactivity": 3e17, "SpecificRadioactivityUnits": "Bq/mol"}, 300, None),
+        ({"InjectedMass": 0.5, "InjectedMassUnits": "ug"}, None, 0.5),
+        ({"InjectedMass": "0.5", "InjectedMassUnits": "µg"}, None, 0.5),
+        ({"InjectedMass": 500, "InjectedMassUnits": "ng"}, None, 0.5),
+        ({"InjectedMass": 1, "InjectedMassUnits": "nmol"}, None, 0.46254),
+        ({"InjectedMass": "n/a", "InjectedMassUnits": "n/a"}, None, None),
+    ],
+)
+def test_mass_and_molar_activity(tree, keys, gbq_per_umol, ug):
+    tree.pet(TracerMolecularWeight=462.54, TracerMolecularWeightUnits="g/mol", **keys)
+    sidecar, findings = read(tree)
+    assert sidecar.molar_activity_gbq_per_umol == (gbq_per_umol and pytest.approx(gbq_per_umol))
+    assert sidecar.injected_mass_ug == (ug and pytest.approx(ug))
+    assert findings == ()
+
+
+@pytest.mark.parametrize(
+    ("keys", "key", "expected"),
+    [
+        ({"InjectedMass": 1, "InjectedMassUnits": "nmol"}, "InjectedMassUnits", "note"),
+        ({"InjectedMass": 1, "InjectedMassUnits": "mL"}, "InjectedMassUnits", "warning"),
+        ({"InjectedMass": 1}, "InjectedMassUnits", "warning"),
+        ({"InjectedMass": [1], "InjectedMassUnits": "ug"}, "InjectedMass", "warning"),
+        ({"MolarActivity": 2, "MolarActivityUnits": "nmol"}, "MolarActivityUnits", "warning"),
+        (
+            {"SpecificRadioactivity": 800, "SpecificRadioactivityUnits": "MBq/ug"},
+            "SpecificRadioactivityUnits",
+            "note",
+        ),
+    ],
+)
+def test_what_cannot_be_converted_is_left_out_and_told(tree, keys, key, expected):
+    tree.pet(**keys)
+    sidecar, findings = read(tree)
+    assert sidecar.molar_activity_gbq_per_umol is None
+    assert sidecar.injected_mass_ug is None
+    assert severity(findings, key) == {expected}
+
+
+def test_a_mass_of_milligrams_is_doubted_and_kept(tree):
+    tree.pet(InjectedMass=2, InjectedMassUnits="mg")
+    sidecar, findings = read(tree)
+    assert sidecar.injected_mass_ug == 2000
+    assert severity(findings, "InjectedMass") == {"warning"}
+
+
 def test_scale_factors_are_not_applied(tree):
     tree.pet(ScaleFactor=[1e-7, 2e-7, 3e-7])
     sidecar, findings = read(tree)
@@ -359,6 +463,8 @@ def test_nothing_in_a_sidecar_raises(tree, keys):
         *("Units", "FrameTimesStart", "FrameDuration", "InjectionStart", "ScanStart"),
         *("ImageDecayCorrected", "ImageDecayCorrectionTime", "TracerRadionuclide", "TracerName"),
         *("InjectedRadioactivity", "InjectedRadioactivityUnits", "ScaleFactor"),
+        *("MolarActivity", "MolarActivityUnits", "InjectedMass", "InjectedMassUnits"),
+        *("SpecificRadioactivity", "SpecificRadioactivityUnits", "TracerMolecularWeight"),
     ]
     chosen = keys.draw(st.dictionaries(st.sampled_from(names), json_values, min_size=1))
     tree.pet(**chosen)
@@ -488,6 +594,9 @@ def test_dasb_sessions_are_read(real, path, frames, end_s, mbq):
     assert len(sidecar.frame_start_s) == frames
     assert sidecar.frame_start_s[-1] + sidecar.frame_duration_s[-1] == end_s
     assert sidecar.injected_mbq == mbq
+    # the file states activity, mass and molar activity, which agree at DASB's 282.36 g/mol
+    ug = 1e-3 * mbq / sidecar.molar_activity_gbq_per_umol * 282.36
+    assert sidecar.injected_mass_ug == pytest.approx(ug, rel=5e-3)
     assert (sidecar.radionuclide, sidecar.tracer_name) == ("C11", "DASB")
     assert set(sidecar.frame_scale) == {1.0}
 

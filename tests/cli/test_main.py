@@ -413,7 +413,7 @@ def test_settings_can_be_shown_and_checked(capsys):
 def test_a_damaged_description_of_the_raw_data_stops_nothing(bids_dir, out_dir):
     (bids_dir / "dataset_description.json").write_text("{bad")
     (out_dir / "logs").mkdir(parents=True)
-    participant._describe_output(bids_dir, out_dir, Settings(), {"FSL": "6.0.7.4"})
+    participant.describe_output(bids_dir, out_dir, Settings(), {"FSL": "6.0.7.4"})
     described = json.loads((out_dir / "dataset_description.json").read_text())
     assert described["DatasetType"] == "derivative"
     assert described["GeneratedBy"][1] == {"Name": "FSL", "Version": "6.0.7.4"}

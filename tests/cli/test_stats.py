@@ -7,12 +7,14 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from scipy import stats
 
 import golden_tables as golden
 from pipeline.cli.main import main
 from pipeline.config.plan import Plan, load_plan
 from pipeline.io.tables import read_json, read_table, write_table
 from pipeline.statistics.permutation import permuted_interaction, sign_flipped_change
+from pipeline.statistics.power import two_sample_power, two_sample_size
 
 DONE, WRONG_USE = 0, 2
 
@@ -72,8 +74,9 @@ def one_result(study, name, plan, *options):
     code, out = study(design(name), plan, "--unblind", *options)
     assert code == DONE
     rows = read_table(out / "results.tsv").to_dict("records")
-    assert len(rows) == 1
-    return rows[0]
+    planned = [row for row in rows if row["family"] != "descriptive"]
+    assert len(planned) == 1
+    return planned[0]
 
 
 def hold(row, name, prefix, names, **tolerance):
@@ -178,6 +181,103 @@ def test_mixed_model_with_a_covariate_and_holes_is_that_of_lmer(study):
     hold(row, "trial", key, names, rel=1e-3)
     listed = read_table(out / "exclusions.tsv").query("reason == 'no row of this session'")
     assert list(listed["participant_id"]) == [2, 7, 25]
+
+
+def terms(out):
+    """Results by what was computed."""
+    return read_table(out / "results.tsv").set_index("test_name").to_dict("index")
+
+
+def test_main_effects_stand_beside_an_interaction_and_are_those_of_afex(study):
+    plan = HEAD.format(more='multiplicity = "holm"') + a_test("interaction")
+    _, out = study(design("trial"), plan, "--unblind")
+    rows = terms(out)
+    assert list(rows) == ["group x time", "group", "time"]
+    names = {"statistic": "f", "df1": "df1", "df2": "df2", "p": "p", "effect": "pes"}
+    for name in ("group", "time"):
+        hold(rows[name], "trial", f"{name}.", names)
+        assert rows[name]["family"] == "descriptive"
+        assert np.isnan(rows[name]["p_adjusted"])
+        assert np.isfinite(rows[name]["ci_low"])
+    # they do not count as tests
+    assert rows["group x time"]["p_adjusted"] == pytest.approx(rows["group x time"]["p"])
+    values, group = golden.wide("trial")
+    change = np.diff(values)[:, 0]
+    means = [change[group == name].mean() for name in ("ketamine", "placebo")]
+    assert rows["time"]["estimate"] == pytest.approx(np.mean(means), rel=1e-9)
+
+
+def test_terms_of_a_mixed_model_are_those_of_lmer(study):
+    table = design("trial")
+    holes = table["subject"].isin(["02", "07", "25"]) & (table["session"] == "b-post")
+    more = 'subject_columns = ["age"]\ncovariates = ["age"]'
+    plan = HEAD.format(more=more) + a_test("mixed_model")
+    _, out = study(table[~holes], plan, "--unblind")
+    rows = terms(out)
+    assert [name.removesuffix(" in a mixed model") for name in rows] == [
+        "group x time", "group", "time", "age"
+    ]  # fmt: skip
+    key = "lmer_age_holes|"
+    for name in ("group", "time"):
+        row = rows[f"{name} in a mixed model"]
+        squared = row | {"statistic": row["statistic"] ** 2}
+        hold(
+            squared, "trial", f"{key}{name}|", {"statistic": "f", "df1": "df2", "p": "p"}, rel=1e-3
+        )
+    names = {"estimate": "estimate", "df1": "df", "p": "p"}
+    hold(rows["age in a mixed model"], "trial", f"{key}age|", names, rel=1e-3)
+    checks = {"shapiro_w": "shapiro_w", "shapiro_p": "shapiro_p"}
+    for row in rows.values():
+        hold(row, "trial", key, checks, rel=1e-3)
+        assert row["effect_low"] < row["effect"] < row["effect_high"]
+
+
+def test_correlation_names_both_variables_and_checks_them(study):
+    more = 'x = "value"\ny = "rise"\nsession = "a-pre"'
+    head = HEAD.format(more="").replace('groups = ["ketamine", "placebo"]', "")
+    row = one_result(study, "trial", head + CHANGE + a_test("correlation", more))
+    assert (row["variable"], row["with_variable"]) == ("value", "rise")
+    values, _ = golden.wide("trial")
+    x, y = stats.shapiro(values[:, 0]), stats.shapiro(np.diff(values)[:, 0])
+    found = [row[key] for key in ("shapiro_w", "shapiro_p", "shapiro_w_with", "shapiro_p_with")]
+    assert found == pytest.approx([x.statistic, x.pvalue, y.statistic, y.pvalue])
+    shift = np.sqrt(27) * abs(np.arctanh(row["estimate"]))
+    tails = stats.norm.sf(1.959964 - shift) + stats.norm.cdf(-1.959964 - shift)
+    assert row["power"] == pytest.approx(tails, abs=1e-5)
+
+
+def test_power_of_every_kind_that_has_one(study):
+    plan = HEAD.format(more="power = 0.9") + CHANGE
+    plan += '[[derived]]\nname = "up"\nkind = "responder"\nof = "rise"\nat_least = 0\n'
+    kinds = {
+        "paired_t": "", "two_sample_t": 'of = "rise"', "interaction": "",
+        "fisher": 'of = "up"', "correlation": 'x = "value"\ny = "rise"\nsession = "a-pre"',
+        "mixed_model": "", "permutation": 'design = "paired"\nseed = 1\ndraws = 99',
+    }  # fmt: skip
+    plan += "".join(a_test(kind, more) for kind, more in kinds.items())
+    code, out = study(design("trial"), plan, "--unblind")
+    assert code == DONE
+    table = read_table(out / "results.tsv")
+    first = table.drop_duplicates("kind").set_index("kind")
+    with_power = ["paired_t", "two_sample_t", "interaction", "fisher", "correlation"]
+    assert list(first.index[first["power"].notna()]) == with_power
+    assert list(first.index[first["n_for_power"].notna()]) == with_power
+    assert table.loc[table["family"] == "descriptive", "power"].isna().all()
+    values, group = golden.wide("trial")
+    change = np.diff(values)[:, 0]
+    a, b = change[group == "ketamine"], change[group == "placebo"]
+    d = (a.mean() - b.mean()) / np.sqrt((19 * a.var(ddof=1) + 9 * b.var(ddof=1)) / 28)
+    assert first.loc["interaction", "power"] == pytest.approx(two_sample_power(d, 20, 10))
+    size = two_sample_size(d, 0.9, ratio=2).total
+    assert first.loc["interaction", "n_for_power"] == pytest.approx(size)
+    expected = stats.contingency.expected_freq(
+        [[(a >= 0).sum(), (a < 0).sum()], [(b >= 0).sum(), (b < 0).sum()]]
+    )
+    assert first.loc["fisher", "smallest_expected"] == pytest.approx(expected.min())
+    for kind in kinds:
+        assert np.isfinite(
+            first.loc[kind, ["effect", "effect_low", "effect_high"]].to_numpy(float)
+        ).all()
 
 
 def test_groups_in_another_order_turn_the_sign(study):
@@ -313,7 +413,7 @@ def test_clinical_scores_are_tested_once_and_regions_each(study, trial):
     plan += a_test("two_sample_t", 'of = "reduction"', confirmatory="false")
     assert study(trial, plan, "--unblind")[0] == DONE
     _, out = study(trial, plan, "--unblind")
-    table = read_table(out / "results.tsv")
+    table = read_table(out / "results.tsv").query("family != 'descriptive'").reset_index(drop=True)
     assert list(table["region"].fillna("")) == ["HIP", "VST", ""]
     assert list(table["family"]) == ["confirmatory", "confirmatory", "exploratory"]
     # Holm over the two confirmatory ones; the exploratory one stands alone
@@ -332,6 +432,7 @@ def test_every_column_is_explained(study, trial):
     _, out = study(trial, INTERACTION, "--unblind")
     for name in ("results", "exclusions", "descriptives"):
         told = read_json(out / f"{name}.json")
+        assert name != "results" or "2 x 2 mixed analysis" in " ".join(told["Methods"])
         assert set(read_table(out / f"{name}.tsv").columns) <= set(told)
 
 
@@ -362,8 +463,8 @@ def test_nothing_is_dropped_silently(study, trial):
     outlier = table[table["reason"].str.startswith("outlier") & (table["value"] == "9")]
     assert list(outlier["action"]) == ["kept"]
     # sub-04, sub-00 and sub-05 are not in VST
-    rows = read_table(out / "results.tsv").set_index("region")
-    assert rows.loc["VST", "n_by_group"] == "3 2"
+    rows = read_table(out / "results.tsv").query("region == 'VST'")
+    assert list(rows["n_by_group"]) == ["3 2"] * 3
 
 
 def test_flagged_fits_stay_in_unless_told(study, trial):
@@ -412,6 +513,26 @@ def test_joined_regions_are_means_weighted_by_volume(study, trial):
     assert (table.loc["both", "n"], table.loc["VST", "n"]) == (7, 8)
     listed = read_table(out / "exclusions.tsv").query("reason == 'no value'")
     assert list(listed["region"]) == ["OC", "OC"]
+
+
+def test_sample_size_is_blinded_and_takes_the_power_of_the_plan(study, trial):
+    code, out = study(trial, TRIAL.format(more="power = 0.9") + SIZE)
+    assert code == DONE
+    assert not (out / "results.tsv").exists()
+    _, out = study(trial, TRIAL.format(more="power = 0.9") + SIZE, "--unblind")
+    table = read_table(out / "results.tsv").set_index("region")
+    wide = trial.pivot(index="participant_id", columns=["session_id", "name"], values="BPND")[:5]
+    for region in ("HIP", "VST"):
+        change = wide["ses-post", region] - wide["ses-pre", region]
+        row = table.loc[region]
+        assert row["effect"] == pytest.approx(change.mean() / change.std(), rel=1e-9)
+        size = two_sample_size(row["effect"], 0.9).total
+        assert row["estimate"] == pytest.approx(size, rel=1e-6)
+        assert row["estimate_name"] == "subjects in all, 1:1, for a power of 0.9"
+        # five changes leave room for none, and then no number of subjects is enough
+        assert row["effect_low"] < 0 < row["effect_high"]
+        assert row["ci_low"] < row["estimate"]
+        assert row["ci_high"] == np.inf
 
 
 # ---- blinding and freezing ---------------------------------------------------------------------
@@ -616,7 +737,21 @@ def test_a_line_that_is_too_long_is_told(study, trial, capsys, tmp_path):
 
 
 PAIRED = a_test("paired_t")
+SIZE = """
+[[tests]]
+title = "size"
+kind = "sample_size"
+group = "ketamine"
+"""
 BAD_PLANS = {
+    "power": (a_test("interaction"), ("power: more than alpha, 0.05",), "power = 0.05"),
+    "size of nobody": (SIZE.replace('"ketamine"', '"drug"'), ("group 'drug' is not among",)),
+    "size power": (SIZE + "power = 0.01", ("'size': power: more than alpha, 0.05",)),
+    "size allocation": (SIZE + "allocation = [2, 0]", ("two numbers above 0", "[2, 1]")),
+    "size sessions": (SIZE + 'sessions = ["pre"]', ("sessions: two different",)),
+    "size of change": (SIZE + 'of = "reduction"', ("has one value per subject",)),
+    "size option": (SIZE + "ratio = 2", ("tests 1, ratio: no such option", "allocation")),
+    "size confirmatory": (SIZE + "confirmatory = true", ("a sample size tests nothing",)),
     "joined": (JOINED + a_test("interaction"), ("joined both: name it in regions too",)),
     "joined option": (
         JOINED.replace("volume", "volumes", 1) + a_test("interaction"),

@@ -219,14 +219,18 @@ model <- function(design, formula, key, drop = NULL) {
     names(values) <- paste(key, name, c("estimate", "se", "df", "p"), sep = "|")
     do.call(add, c(design, values))
   }
-  together <- anova(fit, ddf = "Satterthwaite")["group:session", ]
-  values <- list(together[["F value"]], together[["NumDF"]], together[["DenDF"]],
-                 together[["Pr(>F)"]])
-  names(values) <- paste(key, "interaction", c("f", "df1", "df2", "p"), sep = "|")
-  do.call(add, c(design, values))
+  together <- anova(fit, type = 3, ddf = "Satterthwaite")
+  for (effect in rownames(together)) {
+    values <- together[effect, c("F value", "NumDF", "DenDF", "Pr(>F)")]
+    term <- c("group:session" = "interaction", session = "time", group = "group")[effect]
+    names(values) <- paste(key, if (is.na(term)) effect else term, c("f", "df1", "df2", "p"),
+                           sep = "|")
+    do.call(add, c(design, values))
+  }
   spread <- as.data.frame(VarCorr(fit))
-  values <- list(spread$sdcor[1], spread$sdcor[2])
-  names(values) <- paste(key, c("sd_subject", "sd_residual"), sep = "|")
+  residual <- shapiro.test(residuals(fit))
+  values <- list(spread$sdcor[1], spread$sdcor[2], residual$statistic, residual$p.value)
+  names(values) <- paste(key, c("sd_subject", "sd_residual", "shapiro_w", "shapiro_p"), sep = "|")
   do.call(add, c(design, values))
 }
 model("balanced", value ~ group * session + (1 | subject), "lmer")

@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 from pipeline.bids.scan import ScanInputs
-from pipeline.interfaces.regions import reference_uptake
+from pipeline.bids.uptake import reference_uptake
 
 START_S = (-30.0, 0.0, 60.0, 300.0, 2400.0)
 DURATION_S = (30.0, 60.0, 240.0, 2100.0, 3000.0)

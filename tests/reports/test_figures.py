@@ -4,13 +4,11 @@ import io
 from dataclasses import replace
 
 import numpy as np
-import pandas as pd
 import pytest
 from PIL import Image
 
 from pipeline.core.timing import FrameTiming
 from pipeline.core.volume import Volume
-from pipeline.reports.cohort import cohort_figure, value_figure
 from pipeline.reports.curves import curve_figure, motion_figure
 from pipeline.reports.overlays import Tissues, anatomical_colours, map_figure, tissue_figure
 from pipeline.reports.style import distinct_colours, figure_bytes
@@ -75,44 +73,6 @@ def test_motion_is_in_mm_and_degrees_and_still_heads_look_still(full_report):
         "Framewise displacement (mm)",
     ]
     assert len(figure.axes[0].patches) == 3  # frames without a transform of their own
-
-
-@pytest.fixture
-def pairs():
-    rows = [
-        ("ketamine", "sub-01", "ACC", 1.0, 1.2),
-        ("ketamine", "sub-02", "ACC", 1.4, np.nan),
-        ("ketamine", "sub-03", "ACC", 1.2, 1.6),
-        ("placebo", "sub-04", "ACC", 1.1, 1.0),
-    ]
-    table = pd.DataFrame(rows, columns=["group", "participant_id", "region", "first", "second"])
-    return table.assign(change=table["second"] - table["first"])
-
-
-def test_cohort_mean_is_over_subjects_with_both_sessions(pairs):
-    paired = pd.DataFrame({"region": ["ACC"], "group": ["ketamine"], "p": [0.0355]})
-    interaction = pd.DataFrame({"region": ["ACC"], "p": [0.0001]})
-    figure = cohort_figure(pairs, paired, interaction, ("ses-pre", "ses-post"))
-    panel = figure.axes[0]
-    thick = [line for line in panel.lines if line.get_linewidth() > 2]
-    np.testing.assert_allclose(thick[0].get_ydata(), [1.1, 1.4])
-    assert {text.get_text() for text in panel.texts} == {"ketamine\np = 0.035", "placebo\np n/a"}
-    assert panel.get_xlabel() == "group × time p < 0.001"
-    assert [t.get_text() for t in panel.get_xticklabels()] == ["pre", "post"] * 2
-
-
-def test_figures_are_the_same_bytes_each_time(pairs):
-    empty = pd.DataFrame({"region": [], "group": [], "p": []})
-    draw = lambda: cohort_figure(pairs, empty, empty, ("ses-pre", "ses-post"))  # noqa: E731
-    for kind in ("svg", "png"):
-        assert figure_bytes(draw(), kind) == figure_bytes(draw(), kind)
-    assert b"dc:date" not in figure_bytes(draw(), "svg")
-
-
-def test_values_are_shown_where_sessions_are_not_compared():
-    regions = pd.DataFrame({"region": ["ACC", "HIP"], "BPND": [1.2, 0.4]})
-    figure = value_figure(regions)
-    np.testing.assert_allclose(figure.axes[0].lines[0].get_xdata(), [1.2, 0.4])
 
 
 def test_lines_stop_where_the_scan_breaks_off_and_points_do_not(full_report):

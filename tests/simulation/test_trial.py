@@ -41,6 +41,31 @@ def test_a_large_group_has_the_moments_it_was_drawn_from():
     assert between == pytest.approx(between.mean(), abs=0.05)
 
 
+def test_samples_of_the_published_size_have_the_published_moments_on_average():
+    """Of 1000 trials: mean, SD and r of 20 and 10 patients, each to four standard errors.
+
+    What s and r of small samples are on average is known to the order of 1/n.
+    """
+    groups = tiger2020_groups()
+    rng = np.random.default_rng(20)
+    found = {name: [] for name in groups}
+    for _ in range(1000):
+        trial = draw_trial(rng, groups)
+        for name in groups:
+            x = np.stack([trial.of(name, region) for region in range(4)])
+            r = [np.corrcoef(pairs.T)[0, 1] for pairs in x]
+            found[name].append(np.column_stack([x.mean(axis=1), x.std(axis=1, ddof=1), r]))
+    for name, group in groups.items():
+        n, rho = group.n, group.correlation
+        expected = np.column_stack(
+            [group.means, group.sds * (1 - 1 / (4 * (n - 1))), rho * (1 - (1 - rho**2) / (2 * n))]
+        )
+        samples = np.array(found[name])
+        error = samples.std(axis=0) / np.sqrt(len(samples))
+        # what the expansions leave out is of the order of 1/n^2
+        assert (np.abs(samples.mean(axis=0) - expected) < 4 * error + 0.1 / n**2).all()
+
+
 def test_published_hippocampus_is_what_is_drawn():
     """Table 2: dz .506 of a rise from .46 to .54; t 2.263 of twenty patients."""
     group = tiger2020_groups()["ketamine"]

@@ -1,12 +1,14 @@
 """Permutations, correlations, counts, multiplicity, power and outliers."""
 
 import math
+from functools import cache
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
+from statsmodels.stats.power import TTestIndPower, TTestPower
 
 from pipeline.statistics.correlation import p_of_correlation, pearson, spearman
 from pipeline.statistics.fisher import fisher_exact
@@ -14,6 +16,9 @@ from pipeline.statistics.multiplicity import ADJUSTMENTS, METHODS, adjusted_p
 from pipeline.statistics.outliers import is_outlier, modified_z
 from pipeline.statistics.permutation import permuted_interaction, sign_flipped_change
 from pipeline.statistics.power import (
+    SampleSize,
+    correlation_power,
+    correlation_size,
     interaction_d,
     paired_power,
     paired_size,
@@ -26,17 +31,35 @@ from pipeline.statistics.power import (
 
 def test_p_of_permutations_is_uniform_without_an_effect():
     """Kolmogorov-Smirnov over 500 data sets; skewed values, as no normality is needed."""
+    for p in drawn_p(0.0):
+        assert uniformity(p) > 0.01
+        assert np.mean(p <= 0.05) == pytest.approx(0.05, abs=0.03)
+
+
+def test_p_of_permutations_is_not_uniform_with_an_effect():
+    """The check above sees a shift of four tenths, and p that are a tenth too small."""
+    for p in drawn_p(0.4, sets=200):
+        assert uniformity(p) < 1e-4
+    for p in drawn_p(0.0):
+        assert uniformity(np.maximum(p - 0.1, 0.0)) < 1e-4
+
+
+@cache
+def drawn_p(shift, sets=500):
+    """p of exchanged groups and of turned signs, (sets,) each."""
     rng = np.random.default_rng(11)
     exchanged, turned = [], []
-    for seed in range(500):
-        a, b = rng.exponential(size=12), rng.exponential(size=6)
+    for seed in range(sets):
+        a, b = rng.exponential(size=12) + shift, rng.exponential(size=6)
         exchanged.append(permuted_interaction(a, b, seed=seed, draws=199).p)
-        turned.append(sign_flipped_change(rng.laplace(size=15), seed=seed, draws=199).p)
-    for p in (exchanged, turned):
-        # p lies on multiples of 1 / 200: spread it within its step
-        spread = np.array(p) - rng.random(500) / 200
-        assert stats.kstest(spread, "uniform").pvalue > 0.01
-        assert np.mean(np.array(p) <= 0.05) == pytest.approx(0.05, abs=0.03)
+        turned.append(sign_flipped_change(rng.laplace(size=15) + shift, seed=seed, draws=199).p)
+    return np.array(exchanged), np.array(turned)
+
+
+def uniformity(p):
+    """p of Kolmogorov and Smirnov; p lies on multiples of 1 / 200 and is spread in its step."""
+    spread = p - np.random.default_rng(12).random(p.size) / 200
+    return stats.kstest(spread, "uniform").pvalue
 
 
 def test_few_exchanges_are_all_taken():
@@ -64,6 +87,24 @@ def test_permutations_ignore_scale_and_order_of_groups():
     one, other = permuted_interaction(a, b, seed=0), permuted_interaction(-9 * b, -9 * a, seed=0)
     assert one.p == pytest.approx(other.p)
     assert other.estimate == pytest.approx(9 * one.estimate)
+
+
+def test_effects_of_permutations_are_those_of_the_t_tests(rng):
+    a, b = rng.normal(0.6, 1, 9), rng.normal(0, 1, 7)
+    exchanged = permuted_interaction(a, b, seed=0, draws=99)
+    factor = math.gamma(7) / (math.sqrt(7) * math.gamma(6.5))
+    spread = math.sqrt((8 * a.var(ddof=1) + 6 * b.var(ddof=1)) / 14)
+    assert exchanged.effect == pytest.approx(factor * (a.mean() - b.mean()) / spread)
+    assert exchanged.effect_low < exchanged.effect < exchanged.effect_high
+    levene = stats.levene(a, b, center="median")
+    (check,) = exchanged.assumptions
+    assert (check.statistic, check.p) == pytest.approx((levene.statistic, levene.pvalue))
+    turned = sign_flipped_change(a, seed=0, draws=99)
+    assert turned.effect == pytest.approx(a.mean() / a.std(ddof=1))
+    ends = math.sqrt(9) * turned.effect_low, math.sqrt(9) * turned.effect_high
+    t = math.sqrt(9) * turned.effect
+    tails = stats.nct.sf(t, 8, ends[0]), stats.nct.cdf(t, 8, ends[1])
+    assert tails == pytest.approx((0.025, 0.025), abs=1e-8)
 
 
 def test_what_cannot_be_permuted_says_why():
@@ -94,6 +135,18 @@ def test_pearson_agrees_with_scipy(rng):
     interval = theirs.confidence_interval()
     assert (ours.estimate, ours.p) == pytest.approx((theirs.statistic, theirs.pvalue))
     assert (ours.ci_low, ours.ci_high) == pytest.approx((interval.low, interval.high))
+
+
+def test_checks_of_correlations(rng):
+    x, y = rng.exponential(size=20), rng.normal(size=20)
+    found = [(check.statistic, check.p) for check in pearson(x, y).assumptions]
+    theirs = [stats.shapiro(x), stats.shapiro(y)]
+    assert found == [pytest.approx((test.statistic, test.pvalue)) for test in theirs]
+    tied = np.array([1.0, 1.0, 2.0, 3.0, 4.0, 4.5]), np.array([3.0, 1.0, 2.0, 7.0, 7.0, 9.0])
+    (check,) = spearman(*tied).assumptions
+    assert check.statistic == 4  # two share x, two others y
+    assert spearman(*tied).p == pytest.approx(stats.spearmanr(*tied).pvalue)
+    assert spearman(x, y).assumptions[0].statistic == 0
 
 
 @pytest.mark.parametrize("n", [4, 6, 7])
@@ -141,6 +194,8 @@ def test_fisher_laws():
     for test in (rows, columns):
         assert test.estimate == pytest.approx(1 / one.estimate)
         assert test.ci_low == pytest.approx(1 / one.ci_high, rel=1e-4)
+    (check,) = one.assumptions
+    assert check.statistic == pytest.approx(stats.contingency.expected_freq(table).min())
     # the tails at the ends of the interval are a fortieth each
     low = stats.nchypergeom_fisher.sf(8, 24, 12, 13, one.ci_low)
     high = stats.nchypergeom_fisher.cdf(9, 24, 12, 13, one.ci_high)
@@ -195,11 +250,35 @@ def test_power_without_effect_is_the_level():
     assert paired_power(0.0, 20, alpha=0.01) == pytest.approx(0.01, abs=1e-9)
 
 
-def test_power_is_that_of_the_noncentral_t():
-    nc = 0.506 / math.sqrt(1 / 20 + 1 / 10)
-    critical = stats.t.ppf(0.975, 28)
-    tails = stats.nct.sf(critical, 28, nc) + stats.nct.cdf(-critical, 28, nc)
-    assert two_sample_power(0.506, 20, 10) == pytest.approx(tails, rel=1e-9)
+@pytest.mark.parametrize("d", [-0.8, 0.05, 0.506, 1.5])
+def test_power_and_sizes_are_those_of_statsmodels(d):
+    pairs, groups = TTestPower(), TTestIndPower()
+    assert paired_power(d, 20) == pytest.approx(pairs.power(d, 20, 0.05), rel=1e-9)
+    theirs = groups.power(d, 20, 0.05, ratio=0.5)
+    assert two_sample_power(d, 20, 10) == pytest.approx(theirs, rel=1e-9)
+    size = groups.solve_power(abs(d), alpha=0.05, power=0.7, ratio=0.5)
+    assert two_sample_size(d, 0.7, ratio=2).n_a == pytest.approx(size, rel=1e-6)
+    size = pairs.solve_power(abs(d), alpha=0.05, power=0.7)
+    assert paired_size(d, 0.7) == pytest.approx(size, rel=1e-6)
+
+
+def test_sizes_have_a_least_and_a_most():
+    assert two_sample_size(9.0, 0.8, ratio=2) == SampleSize(n_a=4.0, n_b=2.0)
+    assert paired_power(9.0, 2) < 0.8 < paired_power(30.0, 2)
+    assert paired_size(30.0, 0.8) == 2
+    assert math.isnan(paired_size(0.0, 0.8))
+
+
+def test_power_of_a_correlation():
+    """Cohen (1988): r .30 needs 85 pairs for 80 %, by ((z + z) / artanh r)^2 + 3."""
+    hand = ((1.959964 + 0.841621) / math.atanh(0.3)) ** 2 + 3
+    assert correlation_size(0.3, 0.8) == pytest.approx(hand, rel=1e-4)
+    rng = np.random.default_rng(21)
+    x, noise = rng.normal(size=(2, 4000, 30))
+    y = 0.426 * x + math.sqrt(1 - 0.426**2) * noise
+    r = stats.pearsonr(x, y, axis=1)
+    # the standard error of a share of 4000 is .0075
+    assert correlation_power(-0.426, 30) == pytest.approx(np.mean(r.pvalue < 0.05), abs=0.02)
 
 
 def test_effect_of_an_interaction():

@@ -7,6 +7,7 @@ import warnings
 import numpy as np
 import pytest
 from scipy import stats
+from statsmodels.regression.linear_model import OLS
 from statsmodels.regression.mixed_linear_model import MixedLM
 
 from pipeline.statistics.interaction import group_by_time
@@ -57,6 +58,66 @@ def test_group_effect_is_that_of_the_means_of_subjects(rng):
     theirs = stats.f_oneway(*(means[groups == name] for name in "abc"))
     ours = mixed_anova(values, groups).group
     assert (ours.statistic, ours.p) == pytest.approx((theirs.statistic, theirs.pvalue))
+
+
+def test_differences_of_the_mixed_analysis_are_those_of_t_tests_and_of_least_squares(rng):
+    values, groups = drawn(rng, (7, 4), 2)
+    found, treated = mixed_anova(values, groups), groups == "a"
+
+    def three(test):
+        return test.estimate, test.ci_low, test.ci_high
+
+    for test, data in (
+        (found.group, values.mean(axis=1)),
+        (found.interaction, np.diff(values)[:, 0]),
+    ):
+        theirs = stats.ttest_ind(data[treated], data[~treated])
+        ends = theirs.confidence_interval()
+        difference = data[treated].mean() - data[~treated].mean()
+        assert three(test) == pytest.approx((difference, ends.low, ends.high))
+    # groups as +1 and -1: the intercept is the mean of both groups' changes, each counted once
+    design = np.column_stack([np.ones(11), np.where(treated, 1, -1)])
+    fit = OLS(np.diff(values)[:, 0], design).fit()
+    assert three(found.time) == pytest.approx((fit.params[0], *fit.conf_int()[0]))
+    levene = stats.levene(*(np.diff(values)[groups == g, 0] for g in "ab"), center="median")
+    assert found.interaction.assumptions[1].p == pytest.approx(levene.pvalue)
+    several = mixed_anova(*drawn(rng, (4, 3, 3), 3))
+    for test in (several.group, several.time, several.interaction):
+        assert math.isnan(test.estimate)
+        assert test.estimate_name == ""
+
+
+@pytest.mark.parametrize(("sizes", "sessions"), [((6, 6), 2), ((5, 5, 5), 3)])
+def test_without_holes_the_mixed_model_is_the_mixed_analysis(rng, sizes, sessions):
+    """All three F, p and shares of variance agree where groups are of one size."""
+    values, groups = drawn(rng, sizes, sessions)
+    model, anova = (
+        mixed_model(as_rows(values, groups), SESSIONS[:sessions]),
+        mixed_anova(values, groups),
+    )
+    for name in ("group", "time", "interaction"):
+        ours, theirs = getattr(model, name), getattr(anova, name)
+        f = ours.statistic if ours.statistic_name == "F" else ours.statistic**2
+        assert (f, ours.p) == pytest.approx((theirs.statistic, theirs.p), rel=1e-3)
+        shares = ours.effect, ours.effect_low, ours.effect_high
+        expected = theirs.effect, theirs.effect_low, theirs.effect_high
+        assert shares == pytest.approx(expected, rel=2e-3, abs=1e-6)
+        if sessions == 2:
+            assert ours.estimate == pytest.approx(theirs.estimate, rel=1e-6)
+            assert ours.ci_low == pytest.approx(theirs.ci_low, rel=1e-3)
+
+
+def test_every_covariate_has_its_coefficient(rng):
+    """A slope of 2 in 60 subjects, found within three of its standard errors; and a slope of 0."""
+    values, groups = drawn(rng, (30, 30), 2)
+    x, y = rng.normal(size=(2, 60, 1))
+    data = as_rows(values + 2 * x, groups)
+    covariates = {name: np.repeat(column, 2) for name, column in (("x", x), ("y", y))}
+    found = mixed_model(dataclasses.replace(data, covariates=covariates), SESSIONS[:2]).covariates
+    assert [test.name for test in found] == ["x in a mixed model", "y in a mixed model"]
+    assert found[0].estimate == pytest.approx(2.0, abs=3 * found[0].estimate / found[0].statistic)
+    assert found[0].p < 1e-9
+    assert abs(found[1].statistic) < 3
 
 
 def test_time_of_one_group_and_two_sessions_is_the_paired_t(rng):
@@ -180,11 +241,17 @@ def test_subjects_that_differ_no_more_than_sessions_give_ordinary_least_squares(
         ([[1, 2], [2, 4]], "aa", "two groups"),
         ([[1, 2], [2, 3]], "ab", "too few values"),
         ([[1, np.nan], [2, np.nan], [1, 2], [2, 5]], "aabb", "too few values"),
+        (
+            [[1, 2], [2, 4], [3, 3], [1, 2], [2, 5], [np.nan] * 2],
+            "aaabbc",
+            "a group has no values",
+        ),
         ([[1, 2], [1, 2], [1, 2], [1, 2]], "aabb", "do not vary"),
     ],
 )
 def test_what_cannot_be_modelled_says_why(values, groups, words):
     found = mixed_model(as_rows(np.array(values, float), np.array(list(groups))), SESSIONS[:2])
-    assert words in found.interaction.reason
-    assert math.isnan(found.interaction.p)
+    for test in (found.interaction, found.group, found.time):
+        assert words in test.reason
+        assert math.isnan(test.p)
     assert math.isnan(found.sd_subject)

@@ -8,6 +8,9 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from pipeline.bids.planned_tests import result_table
+from pipeline.bids.study_table import read_study
+from pipeline.config.plan import load_plan
 from pipeline.statistics.correlation import correlation_interval, p_of_correlation, pearson
 from pipeline.statistics.fisher import fisher_exact
 from pipeline.statistics.multiplicity import adjusted_p
@@ -132,6 +135,76 @@ def test_power():
         -critical, 19, d * np.sqrt(20)
     )
     assert paired_power(d, 20) == pytest.approx(tails, rel=1e-9)
+
+
+PLAN = """
+outcome = "BPND"
+sessions = ["before", "after"]
+groups = ["ketamine", "placebo"]
+
+[[tests]]
+title = "patients"
+kind = "sample_size"
+group = "ketamine"
+power = 0.70
+allocation = [2, 1]
+
+[[tests]]
+title = "change"
+kind = "paired_t"
+by_group = true
+confirmatory = true
+
+[[tests]]
+title = "interaction"
+kind = "interaction"
+confirmatory = true
+"""
+
+
+def test_the_110_patients_by_a_plan(tmp_path):
+    """20 patients whose hippocampus rises from .46 by .08 with t 2.263, so dz .506."""
+    rng = np.random.default_rng(4)
+
+    def exact(n, mean, sd):
+        x = rng.standard_normal(n)
+        return mean + sd * (x - x.mean()) / x.std(ddof=1)
+
+    before = exact(30, 0.46, 0.2)
+    dz = 2.263 / np.sqrt(20)
+    change = np.concatenate([exact(20, 0.08, 0.08 / dz), exact(10, 0.0, 0.08 / dz)])
+    lines = ["participant_id\tsession_id\tgroup\tBPND"]
+    for i in range(30):
+        group = "ketamine" if i < 20 else "placebo"
+        for session, value in (("before", before[i]), ("after", before[i] + change[i])):
+            lines.append(f"{i:02d}\t{session}\t{group}\t{float(value)!r}")
+    table, plan_file = tmp_path / "bpnd.tsv", tmp_path / "plan.toml"
+    table.write_text("\n".join(lines))
+    plan_file.write_text(PLAN)
+    plan = load_plan(plan_file)
+    study = read_study(table, plan.layout, plan.numeric_columns, unblind=True)
+    found = result_table(study, plan.value)
+    size = found[found["kind"] == "sample_size"].iloc[0]
+    assert size["estimate"] == pytest.approx(110.4, abs=0.1)
+    assert size["effect"] == size["statistic"] == pytest.approx(dz, rel=1e-6)
+    assert (size["n"], size["groups"], size["family"]) == (20, "ketamine", "descriptive")
+    assert "2:1, for a power of 0.7" in size["estimate_name"]
+    assert np.isnan(size["p_adjusted"])
+    # ends from the interval of dz, by the noncentral t: .03 to .97, so 32 patients or 24,000
+    ends = [
+        two_sample_size(size[key], 0.70, ratio=2).total for key in ("effect_high", "effect_low")
+    ]
+    assert [size["ci_low"], size["ci_high"]] == pytest.approx(ends)
+    assert stats.nct.sf(2.263, 19, size["effect_low"] * np.sqrt(20)) == pytest.approx(0.025, 1e-6)
+    # the trial itself: t of 2.263, 57 % for the change, 24 % for the interaction
+    ketamine = found[(found["kind"] == "paired_t") & (found["groups"] == "ketamine")].iloc[0]
+    assert (ketamine["statistic"], ketamine["df1"]) == pytest.approx((2.263, 19))
+    assert ketamine["power"] == pytest.approx(0.57, abs=0.005)
+    interaction = found[found["test_name"] == "group x time"].iloc[0]
+    assert interaction["power"] == pytest.approx(0.24, abs=0.005)
+    assert interaction["n_for_power"] == pytest.approx(
+        two_sample_size(dz, 0.80, ratio=2).total, rel=1e-6
+    )
 
 
 def test_welch_finds_the_smaller_p_where_the_larger_group_varies_more():

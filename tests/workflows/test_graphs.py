@@ -25,6 +25,7 @@ from workflows._graph import port_names
 from workflows.anatomical import AnatomicalOutputs, Folders, init_anatomical_wf
 from workflows.cohort import init_cohort_wf
 from workflows.group import init_group_wf
+from workflows.outputs import session_results
 from workflows.session import init_session_wf, methods, required_tools
 
 NEEDED = {GivenParcellation: {"dseg": "/labels/sub-{subject}_dseg.nii.gz"}}
@@ -310,14 +311,20 @@ def test_transforms_of_two_sessions_cannot_meet(scan, folders):
 
 
 def test_nothing_dangles_in_the_group(tmp_path, folders):
+    from pipeline.bids.group_table import find_group_sources
     from workflows.group import group_design
 
     for folder in (folders.out_dir, folders.bids_dir):
         folder.mkdir(parents=True, exist_ok=True)
     kinpar = folders.out_dir / "sub-01" / "ses-pre" / "pet"
     kinpar.mkdir(parents=True)
-    (kinpar / "sub-01_ses-pre_model-SRTM_kinpar.tsv").touch()
-    workflow = init_group_wf(folders.out_dir, folders.bids_dir, group_design(Settings().group))
+    (kinpar / "sub-01_ses-pre_model-SRTM_kinpar.tsv").write_text("index\tname\tBPND\n")
+    name = "sub-01_ses-pre_space-MNI152NLin2009cAsym_model-SRTM_meas-BPND_mimap.nii.gz"
+    (kinpar / name).touch()
+    settings, design = Settings(), group_design(Settings().group, unblind=False)
+    sources = find_group_sources(folders.out_dir, folders.bids_dir, design)
+    workflow = init_group_wf(folders.out_dir, sources, design, settings)
+    assert workflow.get_node("group_maps_wf") is not None
     assert dangling_ports(workflow) == []
 
 
@@ -380,3 +387,15 @@ def test_methods_end_with_what_ran_in_which_version():
     assert said[-2] == "Programs: SPM12 r7771 (GNU Octave 7.3.0), X (version unknown)."
     assert said[-1].startswith(f"Packages: SimpleITK {version('SimpleITK')}, picsl-greedy ")
     assert methods(Settings()) == [*said[:-2], said[-1]]
+
+
+def test_uptake_is_described_with_what_was_injected(scan):
+    known = replace(scan, molar_activity_gbq_per_umol=364.0, injected_mass_ug=0.5)
+    said = [
+        session_results(which, Path(), load_settings()).metadata["reference_uptake"]
+        for which in (known, scan)
+    ]
+    radiochemistry = ("MolarActivity", "InjectedMass", "InjectedRadioactivity", "BodyWeight")
+    assert [said[0][key] for key in radiochemistry] == [364, 0.5, 400, 70]
+    assert [said[0][f"{key}Units"] for key in radiochemistry] == ["GBq/umol", "ug", "MBq", "kg"]
+    assert [said[1][key] for key in radiochemistry] == ["n/a", "n/a", 400, 70]
