@@ -55,7 +55,8 @@ class Copy:
         return self.run(command=self.command(word, folders[0], *words, *folders[1:]))
 
     def killed_after(self, seconds, *words):
-        """Start a run, kill all of its processes at a moment; False if it was over before."""
+        """Start a run, kill all of its processes at a moment; whether it lived, and how long."""
+        start_s = time.monotonic()
         run = subprocess.Popen(
             self.participant(*words), cwd=REPOSITORY, env=environment(), start_new_session=True,
             stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
@@ -65,8 +66,8 @@ class Copy:
         except subprocess.TimeoutExpired:
             os.killpg(run.pid, signal.SIGKILL)
             run.wait()
-            return True
-        return False
+            return True, time.monotonic() - start_s
+        return False, time.monotonic() - start_s
 
     def forget(self, part, *kept):
         """Delete the nodes of a session or anatomy, but for those in some folders."""
@@ -92,13 +93,6 @@ def environment():
 
 def digest(path):
     return hashlib.sha256(path.read_bytes()).hexdigest()
-
-
-def seconds_of(function):
-    """What a function returns, and how long it took."""
-    start_s = time.monotonic()
-    result = function()
-    return result, time.monotonic() - start_s
 
 
 def computed(said):
