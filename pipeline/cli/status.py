@@ -155,7 +155,7 @@ def _session_table(sessions: Sequence[SessionState]) -> Table:
 def _node_table(shown: Sequence[tuple[SessionState, Look]]) -> Table:
     table = Table(box=None, pad_edge=False)
     for heading in ("part", "node", "state"):
-        table.add_column(heading, overflow="fold")
+        table.add_column(heading, no_wrap=True)
     for heading in ("s", "GB"):
         table.add_column(heading, justify="right")
     table.add_column("why", overflow="fold")
