@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from pipeline.bids.preflight import Plan
 from pipeline.cli.participant import DONE, Task, graphs_of, report_outcome, witness_of
 from pipeline.cli.recorded import requests_of, tasks_of, work_dir_of
+from pipeline.cli.status import looks_of
 from pipeline.config.load import changed_settings
 from pipeline.core.errors import ConfigError
 
@@ -83,8 +84,26 @@ def _run(args: argparse.Namespace, tasks: Sequence[Task], again: Again) -> int:
     for name in outcome.ran:
         part, _, step = name.split(".", 1)[1].partition(".")
         print(f"computed  {part.removesuffix('_wf')}  {step}")
-    scans = tuple(scan for task in tasks for scan in task.plan.scans)
-    return report_outcome(Plan(scans, (), (), ()), outcome, tasks[0].folders)
+    begun = _begun(tasks, {failure.part for failure in outcome.failures})
+    for label, count in begun.items():
+        print(f"{label}: {count} nodes are not done; petbind status OUT tells which")
+    scans = [scan for task in tasks for scan in task.plan.scans if scan.label not in begun]
+    return report_outcome(Plan(tuple(scans), (), (), ()), outcome, tasks[0].folders)
+
+
+def _begun(tasks: Sequence[Task], failed: Collection[str]) -> dict[str, int]:
+    """Sessions in which nothing failed, but not everything is done, and how many nodes are not."""
+    from pipeline.execution.states import State
+    from workflows.cohort import parts_of
+
+    told = {}
+    for task in tasks:
+        parts = {scan.label: parts_of(scan) for scan in task.plan.scans}
+        for label, looks in looks_of(task):
+            left = sum(look.state is not State.DONE for look in looks)
+            if left and not set(parts[label]) & set(failed):
+                told[label] = left
+    return told
 
 
 def _resources(args: argparse.Namespace, settings: Settings) -> tuple[int, float]:

@@ -72,7 +72,7 @@ def look_at(
     """The state of sessions, in the order of their labels within the same settings."""
     blocked = {request.label: request.blocked for request in requests}
     for task in tasks_of(requests, work_dir):
-        seen = {label: (looks, "") for label, looks in _looks(task)}
+        seen = {label: (looks, "") for label, looks in looks_of(task)}
         for label, findings in task.plan.blocked:
             seen[label] = ((), " ".join(map(str, findings)))
         for label, (looks, problem) in seen.items():
@@ -83,7 +83,8 @@ def look_at(
         yield SessionState(label, (), problem or "it is no longer in the data set")
 
 
-def _looks(task: Task) -> Iterator[tuple[str, tuple[Look, ...]]]:
+def looks_of(task: Task) -> Iterator[tuple[str, tuple[Look, ...]]]:
+    """Labels of sessions, each with what was seen of its nodes and of its anatomy."""
     from pipeline.execution.graph import executable_graph
     from pipeline.execution.states import examine
     from workflows.cohort import parts_of

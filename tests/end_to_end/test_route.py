@@ -495,6 +495,18 @@ def test_rerun_runs_a_node_and_what_it_changes(
         assert sorted(n for n, state in states.items() if state == "run") == sorted(expected)
 
 
+def test_only_leaves_what_follows_to_the_next_run(copy: Copy):
+    words = ("fit_regions", *ONE, "--set", "kinetics.weights=duration", "--only")
+    code, said = copy.recorded("rerun", *words)
+    assert code == 0, said
+    assert computed_nodes(said) == ["kinetics_wf.fit_regions"]
+    # the voxels are fitted with the same weights; see the route
+    assert f"{PART}: {len(FITS) - 1 + len(AFTER_FITS)} nodes are not done" in said
+    assert copy.recorded("status", *ONE)[0] == 1
+    code, said = copy.recorded("rerun", "kinetics", *ONE, "--set", "kinetics.weights=uniform")
+    assert code == 0, said
+
+
 def test_rerun_suggests_what_was_meant(copy: Copy):
     code, said = copy.recorded("rerun", "corregistration")
     assert code == 2
