@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -109,15 +109,22 @@ def _verified(label: str, task: Task) -> tuple[Altered, ...]:
 def _print(sessions: Sequence[SessionState], *, every_node: bool) -> None:
     console = Console()
     console.print(_session_table(sessions))
-    shown = [
-        (session, look)
+    shown = {
+        # sessions share their anatomy
+        (look.part, look.step): look
         for session in sessions
         for look in session.looks
         if every_node or str(look.state) in ("failed", "running") or _is_cause(look)
-    ]
+    }.values()
     if shown:
         console.print()
         console.print(_node_table(shown))
+        print()
+        for look in shown:
+            if look.reason:
+                print(f"{look.part} {look.step}: {' '.join(look.reason.split())}")
+            if look.crash_file:
+                print(f"  {look.crash_file}")
     for session in sessions:
         if session.changed:
             print(f"{session.label}: rerun with {', '.join(session.changed)}")
@@ -153,27 +160,19 @@ def _session_table(sessions: Sequence[SessionState]) -> Table:
     return table
 
 
-def _node_table(shown: Sequence[tuple[SessionState, Look]]) -> Table:
+def _node_table(looks: Iterable[Look]) -> Table:
     table = Table(box=None, pad_edge=False)
     for heading in ("part", "node", "state"):
         table.add_column(heading, no_wrap=True)
     for heading in ("s", "GB"):
         table.add_column(heading, justify="right")
-    table.add_column("why", overflow="fold")
-    told = set()
-    for _, look in shown:
-        if (look.part, look.step) in told:
-            # sessions share their anatomy
-            continue
-        told.add((look.part, look.step))
-        why = f"{look.reason} ({look.crash_file})" if look.crash_file else look.reason
+    for look in looks:
         table.add_row(
             look.part,
             look.step,
             _coloured(str(look.state)),
             _number(look.seconds, 1),
             _number(look.peak_gb, 2),
-            why,
         )
     return table
 
