@@ -9,6 +9,7 @@ from nipype.interfaces.base import BaseInterfaceInputSpec, SimpleInterface, Trai
 from nipype.pipeline import engine as pe
 
 from pipeline.core.errors import DataError
+from pipeline.execution.node import Node
 
 
 class _InputSpec(BaseInterfaceInputSpec):
@@ -50,8 +51,8 @@ def sessions(folder, *words, memory=None):
     for number, what in enumerate(words):
         session = pe.Workflow(name=f"sub-{number:02d}_wf")
         told = Obey(what=what, memory=str(memory or ""))
-        first = pe.Node(told, name="first", mem_gb=0.1, n_procs=2)
-        second = pe.Node(Obey(what="well", memory=str(memory or "")), name="second", mem_gb=0.1)
+        first = Node(told, name="first", mem_gb=0.1, n_procs=2)
+        second = Node(Obey(what="well", memory=str(memory or "")), name="second", mem_gb=0.1)
         session.connect(first, "value", second, "value")
         cohort.add_nodes([session])
     return cohort

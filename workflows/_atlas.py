@@ -25,6 +25,6 @@ def atlas_node() -> Any:
     return _WorkDirectoryNode(
         AlignAtlas(atlas=str(atlas_path()), template=str(template_path())),
         name="align_atlas",
-        mem_gb=1.0,
+        mem_gb=1.3,
         n_procs=1,
     )

@@ -8,7 +8,20 @@ from typing import Any
 
 from filelock import FileLock
 from nipype.interfaces import utility as niu
-from nipype.pipeline import engine as pe
+
+from pipeline.execution.node import MapNode, Node
+
+__all__ = [
+    "MapNode",
+    "Node",
+    "SharedNode",
+    "given",
+    "handed",
+    "io_node",
+    "port_names",
+    "same",
+    "taken",
+]
 
 
 def port_names(contract: type) -> list[str]:
@@ -16,12 +29,12 @@ def port_names(contract: type) -> list[str]:
     return [field.name for field in fields(contract)]
 
 
-def io_node(contract: type, name: str) -> pe.Node:
+def io_node(contract: type, name: str) -> Node:
     """Identity node whose ports are the fields of a documented dataclass."""
-    return pe.Node(niu.IdentityInterface(fields=port_names(contract)), name=name)
+    return Node(niu.IdentityInterface(fields=port_names(contract)), name=name)
 
 
-class SharedNode(pe.Node):
+class SharedNode(Node):
     """Node whose directory several runs may reach at the same time.
 
     Whoever comes first computes; the others wait and find the result in the cache.

@@ -18,7 +18,7 @@ from pipeline.config.parcellation import (
 )
 from pipeline.config.schema import Settings
 from pipeline.interfaces.outputs import SaveDerivatives
-from workflows._graph import SharedNode, given, handed, io_node, port_names
+from workflows._graph import Node, given, handed, io_node, port_names
 from workflows.anatomy import init_anatomy_wf
 from workflows.anatomy.contract import AnatomyOutputs
 from workflows.normalisation import init_normalisation_wf
@@ -82,7 +82,7 @@ def init_anatomical_wf(
     parcellation_wf.inputs.inputnode.t1w = str(t1w)
 
     results = anatomical_results(entities, t1w, folders.bids_dir, settings)
-    ds_anatomy = SharedNode(
+    ds_anatomy = Node(
         SaveDerivatives(
             infields=list(results.targets),
             out_dir=str(folders.out_dir),

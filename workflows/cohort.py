@@ -12,7 +12,6 @@ from typing import Any
 from nipype.pipeline import engine as pe
 from nipype.pipeline.engine.utils import generate_expanded_graph
 
-from pipeline import __version__
 from pipeline.bids.entities import parse_name
 from pipeline.bids.preflight import Plan
 from pipeline.bids.scan import ScanInputs
@@ -20,6 +19,7 @@ from pipeline.config.schema import Settings
 from pipeline.core.errors import ConfigError
 from workflows._graph import handed, port_names
 from workflows.anatomical import AnatomicalOutputs, Folders, init_anatomical_wf
+from workflows.memory import declare_memory
 from workflows.session import init_session_wf
 
 NAME = "petbind_wf"
@@ -39,11 +39,13 @@ def init_cohort_wf(
     """
     workflow = pe.Workflow(name=NAME, base_dir=str(work_root(folders.work_dir, versions)))
     findings, anatomical_wfs = dict(plan.noted), _anatomical_wfs(plan, folders, settings)
-    ports = port_names(AnatomicalOutputs)
+    ports, known = port_names(AnatomicalOutputs), dict(plan.voxels)
     for scan in plan.scans:
         assert scan.t1w is not None  # noqa: S101  a planned scan has its T1w
         noted = findings.get(scan.label, ())
         session_wf = init_session_wf(scan, folders, settings, noted, versions or {})
+        sizes = _sizes(known, pet=scan.pet, t1w=scan.t1w)
+        declare_memory(session_wf, sizes, settings.resources.mem_gb)
         # a fresh list each time: Nipype keeps it and empties it later
         workflow.connect([(anatomical_wfs[scan.t1w], session_wf, handed(*ports))])
     return workflow
@@ -62,9 +64,10 @@ def init_anatomies_wf(
 
 
 def _anatomical_wfs(plan: Plan, folders: Folders, settings: Settings) -> dict[Path, Any]:
-    subjects = dict(plan.subjects)
-    return {
-        t1w: init_anatomical_wf(
+    subjects, known = dict(plan.subjects), dict(plan.voxels)
+    workflows = {}
+    for t1w in _t1ws(plan.scans):
+        workflows[t1w] = init_anatomical_wf(
             t1w,
             t1w_entities(t1w),
             folders,
@@ -72,12 +75,17 @@ def _anatomical_wfs(plan: Plan, folders: Folders, settings: Settings) -> dict[Pa
             name=_t1w_name(t1w),
             subject=subjects.get(t1w),
         )
-        for t1w in _t1ws(plan.scans)
-    }
+        declare_memory(workflows[t1w], _sizes(known, t1w=t1w), settings.resources.mem_gb)
+    return workflows
+
+
+def _sizes(known: Mapping[Path, int], **images: Path) -> dict[str, int]:
+    """Voxels of a frame of some images, by the names given to them; of those that are known."""
+    return {name: known[path] for name, path in images.items() if path in known}
 
 
 def work_root(work_dir: Path, versions: Mapping[str, str] = MappingProxyType({})) -> Path:
-    """Where nodes of these versions keep their results; the cache looks at inputs, not at code.
+    """Where nodes keep their results; which code made them, they know themselves.
 
     Parameters
     ----------
@@ -92,7 +100,7 @@ def work_root(work_dir: Path, versions: Mapping[str, str] = MappingProxyType({})
     >>> work_root(Path("work"), {"SPM12": "r7771 (GNU Octave 7.3.0)"}).name.partition("_")[2]
     'SPM12-r7771-GNU-Octave-7.3.0'
     """
-    parts = [f"petbind-{__version__}", *(f"{name} {text}" for name, text in versions.items())]
+    parts = ["petbind", *(f"{name} {text}" for name, text in versions.items())]
     return work_dir / "_".join(re.sub(r"[^A-Za-z0-9.]+", "-", part).strip("-") for part in parts)
 
 

@@ -22,7 +22,7 @@ from pipeline.interfaces.group import (
     TestGroup,
 )
 from pipeline.statistics.design import GroupDesign, ScansChosen
-from workflows._graph import same
+from workflows._graph import Node, same
 from workflows.group_maps import (
     MarkedRegions,
     init_group_maps_wf,
@@ -78,12 +78,12 @@ def init_group_wf(
         "Blinded": design.blinded,
         "Sources": [f"bids::{place}/{GROUP_NAMES['study']}.tsv"],
     }
-    test = pe.Node(TestGroup(unblind=design.unblind, about=about), name="test", mem_gb=0.3)
-    tabulate = pe.Node(TabulateGroup(about=about), name="tabulate", mem_gb=0.3)
-    draw = pe.Node(DrawGroup(), name="draw", mem_gb=0.5)
-    page = pe.Node(GroupPage(unblind=design.unblind, place=place), name="page", mem_gb=0.5)
-    files = pe.Node(Merge(8, ravel_inputs=True), name="files", mem_gb=0.1)
-    ds_group = pe.Node(
+    test = Node(TestGroup(unblind=design.unblind, about=about), name="test", mem_gb=0.3)
+    tabulate = Node(TabulateGroup(about=about), name="tabulate", mem_gb=0.3)
+    draw = Node(DrawGroup(), name="draw", mem_gb=0.5)
+    page = Node(GroupPage(unblind=design.unblind, place=place), name="page", mem_gb=0.5)
+    files = Node(Merge(8, ravel_inputs=True), name="files", mem_gb=0.1)
+    ds_group = Node(
         PublishGroup(
             out_dir=str(Path(out_dir).absolute()), place=place, keep_others=design.blinded
         ),
@@ -113,7 +113,7 @@ def init_group_wf(
 
 
 def _gather_node(sources: GroupSources, design: GroupDesign) -> Any:
-    gather = pe.Node(GatherGroup(design=design), name="gather", mem_gb=0.3)
+    gather = Node(GatherGroup(design=design), name="gather", mem_gb=0.3)
     lists = {
         "kinpar_files": sources.kinpar_files,
         "morph_files": sources.morph_files,

@@ -22,7 +22,7 @@ from pipeline.interfaces.group_maps import (
 from pipeline.io.atlas import template_path
 from pipeline.io.map_inference import Inference
 from workflows._atlas import atlas_node
-from workflows._graph import io_node, same
+from workflows._graph import Node, io_node, same
 
 
 def methods_of_means(design: MapDesign) -> str:
@@ -139,7 +139,7 @@ def init_group_maps_wf(
         io_node(GroupMapsOutputs, "outputnode"),
     )
     atlas = atlas_node()
-    mni_regions = pe.Node(
+    mni_regions = Node(
         MniRegions(
             region_labels={key: list(value) for key, value in regions.labels.items()},
             mni=list(regions.mni),
@@ -147,14 +147,14 @@ def init_group_maps_wf(
         name="mni_regions",
         mem_gb=0.7,
     )
-    mean_maps = pe.Node(MeanMaps(design=design), name="mean_maps", mem_gb=0.3)
-    draw_means = pe.Node(
+    mean_maps = Node(MeanMaps(design=design), name="mean_maps", mem_gb=0.3)
+    draw_means = Node(
         DrawMeanMaps(template=str(template_path()), symbol=design.parameter),
         name="draw_means",
         mem_gb=0.7,
     )
     gather = {
-        port: pe.Node(niu.Merge(2, ravel_inputs=True), name=f"gather_{port}", mem_gb=0.1)
+        port: Node(niu.Merge(2, ravel_inputs=True), name=f"gather_{port}", mem_gb=0.1)
         for port in ("images", "sidecars", "svg", "png", "page_png")
     }
     workflow.connect(
@@ -178,11 +178,11 @@ def init_group_maps_wf(
 def _add_comparisons(workflow: Any, design: MapDesign, options: Voxelwise) -> None:
     """A node for every comparison, so that they run side by side, and their figure."""
     inputnode = workflow.get_node("inputnode")
-    draw_statistics = pe.Node(
+    draw_statistics = Node(
         DrawStatisticMaps(template=str(template_path())), name="draw_statistics", mem_gb=0.7
     )
     made = [
-        pe.Node(
+        Node(
             CompareMaps(
                 design=design,
                 comparison=comparison,
@@ -197,9 +197,7 @@ def _add_comparisons(workflow: Any, design: MapDesign, options: Voxelwise) -> No
         for place, comparison in enumerate(planned_comparisons(design), start=1)
     ]
     ports = ("images", "sidecars", "t_map", "thresholded", "facts")
-    lists = {
-        port: pe.Node(niu.Merge(len(made)), name=f"list_{port}", mem_gb=0.1) for port in ports
-    }
+    lists = {port: Node(niu.Merge(len(made)), name=f"list_{port}", mem_gb=0.1) for port in ports}
     workflow.connect(
         [
             *(

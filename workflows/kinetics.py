@@ -13,7 +13,7 @@ from pipeline.config.kinetics import Kinetics
 from pipeline.config.schema import Resources, Settings
 from pipeline.interfaces.kinetics import AverageMaps, FitRegions, FitVoxels, MapsToMni
 from pipeline.kinetics.contract import in_table_order, is_image_model
-from workflows._graph import io_node, same
+from workflows._graph import Node, io_node, same
 
 
 @dataclass(frozen=True)
@@ -70,7 +70,7 @@ def init_kinetics_wf(settings: Settings, *, name: str = "kinetics_wf") -> Any:
     workflow = pe.Workflow(name=name)
     inputnode = io_node(KineticsInputs, "inputnode")
     outputnode = io_node(MapsOutputs if options.maps else KineticsOutputs, "outputnode")
-    fit_regions = pe.Node(
+    fit_regions = Node(
         FitRegions(
             models=in_table_order(options.models),
             weights=options.weights,
@@ -79,7 +79,7 @@ def init_kinetics_wf(settings: Settings, *, name: str = "kinetics_wf") -> Any:
         name="fit_regions",
         mem_gb=0.3,
     )
-    gather_kinpar = pe.Node(niu.Merge(2), name="gather_kinpar", mem_gb=0.1)
+    gather_kinpar = Node(niu.Merge(2), name="gather_kinpar", mem_gb=0.1)
     workflow.connect(
         [
             (inputnode, fit_regions, same("tacs", "scan")),
@@ -116,7 +116,7 @@ def init_corrected_kinetics_wf(settings: Settings, *, name: str = "corrected_kin
     workflow = pe.Workflow(name=name)
     inputnode = io_node(CorrectedInputs, "inputnode")
     outputnode = io_node(CorrectedOutputs, "outputnode")
-    fit_corrected = pe.Node(
+    fit_corrected = Node(
         FitRegions(
             models=in_table_order(settings.kinetics.models),
             weights=settings.kinetics.weights,
@@ -126,7 +126,7 @@ def init_corrected_kinetics_wf(settings: Settings, *, name: str = "corrected_kin
         mem_gb=0.3,
     )
     # one model's table stays a list
-    gather_corrected = pe.Node(niu.Merge(1), name="gather_corrected", mem_gb=0.1)
+    gather_corrected = Node(niu.Merge(1), name="gather_corrected", mem_gb=0.1)
     workflow.connect(
         [
             (inputnode, fit_corrected, same("tacs", "scan")),
@@ -142,7 +142,7 @@ def _add_maps(workflow: Any, settings: Settings) -> None:
     options, resources = settings.kinetics, settings.resources
     reference = settings.regions.reference_name
     inputnode, outputnode = workflow.get_node("inputnode"), workflow.get_node("outputnode")
-    fit_voxels = pe.Node(
+    fit_voxels = Node(
         FitVoxels(
             models=in_table_order(options.models),
             weights=options.weights,
@@ -152,7 +152,7 @@ def _add_maps(workflow: Any, settings: Settings) -> None:
         name="fit_voxels",
         mem_gb=_memory_gb(options, resources),
     )
-    maps_to_mni = pe.Node(MapsToMni(), name="maps_to_mni", mem_gb=min(1.0, resources.mem_gb))
+    maps_to_mni = Node(MapsToMni(), name="maps_to_mni", mem_gb=min(1.0, resources.mem_gb))
     workflow.connect(
         [
             (inputnode, fit_voxels, same("tacs", "scan", "pet_preproc", "brain_mask")),
@@ -168,7 +168,7 @@ def _add_maps(workflow: Any, settings: Settings) -> None:
 
 def _add_means(workflow: Any, settings: Settings) -> None:
     """Regional means of the maps of models of whole images."""
-    average_maps = pe.Node(
+    average_maps = Node(
         AverageMaps(
             models=in_table_order(settings.kinetics.models),
             reference=settings.regions.reference_name,

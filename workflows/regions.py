@@ -13,7 +13,7 @@ from pipeline.core.labels import LABEL_NAMES, side_of
 from pipeline.imaging.mni_regions import MniMask, MniRegion, MniShape
 from pipeline.imaging.regions import RegionSpec
 from pipeline.interfaces.regions import CarryRegions, ExtractTacs
-from workflows._graph import io_node, same
+from workflows._graph import Node, io_node, same
 
 
 def methods(options: Regions) -> str:
@@ -119,12 +119,12 @@ def init_regions_wf(options: Regions, resources: Resources, *, name: str = "regi
     inputnode = io_node(RegionsInputs, "inputnode")
     outputnode = io_node(RegionsOutputs, "outputnode")
     spec = region_spec(options)
-    carry_regions = pe.Node(
+    carry_regions = Node(
         CarryRegions(spec=spec), name="carry_regions", mem_gb=min(2.0, resources.mem_gb)
     )
     if images := named_images(spec):
         carry_regions.inputs.mni_images = images
-    extract_tacs = pe.Node(
+    extract_tacs = Node(
         ExtractTacs(
             minimum_volume_mm3=options.minimum_volume_mm3,
             reference=options.reference_name,

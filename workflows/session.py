@@ -27,7 +27,7 @@ from workflows import (
     partial_volume,
     regions,
 )
-from workflows._graph import given, handed, io_node, same, taken
+from workflows._graph import Node, given, handed, io_node, same, taken
 from workflows.anatomical import AnatomicalOutputs, Folders
 from workflows.coregistration import init_coregistration_wf
 from workflows.kinetics import init_corrected_kinetics_wf, init_kinetics_wf
@@ -217,7 +217,7 @@ def _page_node(
         # what a run may take of the machine shapes no result, so it must not change the page
         settings=settings.model_dump(mode="json", exclude={"resources"}),
     )
-    return pe.Node(node, name="page", mem_gb=min(1.5, settings.resources.mem_gb))
+    return Node(node, name="page", mem_gb=min(1.5, settings.resources.mem_gb))
 
 
 def _saving_node(scan: ScanInputs, folders: Folders, settings: Settings) -> Any:
@@ -228,4 +228,4 @@ def _saving_node(scan: ScanInputs, folders: Folders, settings: Settings) -> Any:
         targets=dict(results.targets),
         metadata=dict(results.metadata),
     )
-    return pe.Node(node, name="ds_session", mem_gb=0.1)
+    return Node(node, name="ds_session", mem_gb=0.1)

@@ -60,6 +60,8 @@ class Plan:
     """The warnings and notes of each of `scans`, for its report."""
     subjects: tuple[tuple[Path, Path], ...] = ()
     """T1w and folder of its subject of FreeSurfer, where those make the parcellation."""
+    voxels: tuple[tuple[Path, int], ...] = ()
+    """Images and how many voxels a frame of each has."""
 
 
 def survey(
@@ -100,10 +102,10 @@ def survey(
     findings += [*_check_description(dataset), *_misnamed_t1w(dataset), *notes]
     findings += [finding for errors in without_pet.values() for finding in errors]
     look, frames = _Look(dataset, _Headers(dataset), t1w_rule), frames or FrameChoice()
-    scans, noted, blocked = [], [], without_pet
+    scans, noted, blocked, same = [], [], without_pet, _by_entities(chosen)
     for pets_of_scan in group_runs(chosen, frames.join_runs):
         scan, oddities = look.at(pets_of_scan, frames)
-        oddities += tuple(twin for pet in pets_of_scan for twin in _twins(pet, chosen))
+        oddities += tuple(twin for pet in pets_of_scan for twin in _twins(pet, same))
         findings += oddities
         errors = tuple(finding for finding in oddities if finding.is_error)
         if scan is not None and not errors:
@@ -113,7 +115,8 @@ def survey(
             label = _label(pets_of_scan)
             blocked[label] = (*blocked.get(label, ()), *errors)
     once = tuple(dict.fromkeys(findings))
-    plan = Plan(tuple(scans), once, tuple(blocked.items()), tuple(noted))
+    voxels = look.headers.voxels()
+    plan = Plan(tuple(scans), once, tuple(blocked.items()), tuple(noted), voxels=voxels)
     return with_unknown_names(plan, "scan.drop_frames_of", [name for name, _ in frames.drop_of])
 
 
@@ -290,12 +293,15 @@ def _without_pet(
     return notes, blocked
 
 
-def _twins(pet: BidsFile, chosen: Iterable[BidsFile]) -> tuple[Finding, ...]:
-    twins = [
-        other
-        for other in chosen
-        if other.name.entities == pet.name.entities and other.path != pet.path
-    ]
+def _by_entities(pets: Iterable[BidsFile]) -> dict[Any, list[BidsFile]]:
+    found: dict[Any, list[BidsFile]] = {}
+    for pet in pets:
+        found.setdefault(pet.name.entities, []).append(pet)
+    return found
+
+
+def _twins(pet: BidsFile, same: Mapping[Any, Sequence[BidsFile]]) -> tuple[Finding, ...]:
+    twins = [other for other in same[pet.name.entities] if other.path != pet.path]
     return tuple(
         Finding(
             "error",
@@ -464,6 +470,15 @@ class _Headers:
         message = f"its centre is {distance_mm:.0f} mm from that of {t1w.path.name}"
         step = "look at the PET-MR alignment in the report"
         return (Finding("note", str(pet.path), None, message, step),)
+
+    def voxels(self) -> tuple[tuple[Path, int], ...]:
+        """Voxels of a frame of every image that was looked at."""
+        shapes = {file: header.shape[:3] for file, header in self.known.items()}
+        return tuple(
+            (self.dataset.absolute(file), math.prod(shape))
+            for file, shape in shapes.items()
+            if len(shape) == 3
+        )
 
     def _open(self, file: BidsFile) -> _Header:
         if file not in self.known:

@@ -63,7 +63,9 @@ def run(args: argparse.Namespace, settings: Settings, work_dir: Path) -> int:
     design = replace(design, plan_sha256=hashes[PLAN])
     workflow = init_group_wf(args.out_dir, sources, design, settings)
     workflow.base_dir = str(work_dir)
-    failures = run_graph(workflow, Limits(settings.resources.n_procs, settings.resources.mem_gb))
+    resources = settings.resources
+    limits = Limits(resources.n_procs, resources.mem_gb, wait=not args.no_wait)
+    failures = run_graph(workflow, limits)
     for failure in failures:
         print(f"petbind: group: {failure.reason}", file=sys.stderr)
     if failures:

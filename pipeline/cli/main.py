@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import difflib
+import errno
 import logging
 import os
 import sys
@@ -20,6 +21,8 @@ _COMMANDS = {
     "run": ("pipeline.cli.commands", "run"),
     "check": ("pipeline.cli.commands", "check"),
     "graph": ("pipeline.cli.commands", "graph"),
+    "status": ("pipeline.cli.status", "run"),
+    "rerun": ("pipeline.cli.rerun", "run"),
     "config": ("pipeline.cli.commands", "config"),
     "submit": ("pipeline.cli.submit", "run"),
     "simulate": ("pipeline.cli.simulate", "run"),
@@ -50,6 +53,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except PetbindError as error:
         print(f"petbind: {error}", file=sys.stderr)
         return WRONG_USE
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        where = f"{error.filename}: " if error.filename else ""
+        print(
+            f"petbind: {where}the disk is full; make room, then start again: what is done is kept",
+            file=sys.stderr,
+        )
+        return SOME_FAILED
     except KeyboardInterrupt:
         print("petbind: stopped; what is done is kept, start again to go on", file=sys.stderr)
         return SOME_FAILED

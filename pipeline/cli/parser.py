@@ -25,6 +25,8 @@ def build_parser() -> argparse.ArgumentParser:
     _add_run(commands)
     _add_check(commands)
     _add_graph(commands)
+    _add_status(commands)
+    _add_rerun(commands)
     _add_submit(commands)
     _add_simulate(commands)
     _add_demo(commands)
@@ -69,6 +71,7 @@ def _add_run(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
     run.add_argument(
         "--stop-on-first-crash", action="store_true", help="do not go on with other sessions"
     )
+    _add_no_wait(run)
     run.add_argument(
         "--part",
         metavar="NAME",
@@ -158,6 +161,51 @@ def _add_graph(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     _add_folders(graph)
     _add_selection(graph)
     _add_settings(graph)
+
+
+def _add_status(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    status = commands.add_parser("status", help="how far every session is, node by node")
+    _add_recorded(status)
+    status.add_argument("--nodes", action="store_true", help="every node, not only what is amiss")
+    status.add_argument("--json", action="store_true", help="for programs")
+    status.add_argument(
+        "--verify",
+        action="store_true",
+        help="read inputs and outputs again, and tell what was altered by hand",
+    )
+
+
+def _add_rerun(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    rerun = commands.add_parser("rerun", help="some nodes again, and what they change")
+    _add_recorded(rerun)
+    rerun.add_argument(
+        "nodes",
+        nargs="+",
+        metavar="NODE",
+        help="as status names them: a step, a node, or a pattern such as 'kinetics*'",
+    )
+    rerun.add_argument("--only", action="store_true", help="leave what depends on them as it is")
+    rerun.add_argument(
+        "--set",
+        dest="overrides",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        help="change one setting of these sessions; may be repeated",
+    )
+    rerun.add_argument("--dry-run", action="store_true", help="print what would run")
+    rerun.add_argument("--n-procs", type=int, help="processes at the same time")
+    rerun.add_argument("--mem-gb", type=float, help="memory all processes may take, GB")
+    _add_no_wait(rerun)
+
+
+def _add_recorded(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("out_dir", metavar="OUT", type=Path, help="derivatives of earlier runs")
+    parser.add_argument("--work-dir", type=Path, help="intermediate results; default OUT-work")
+    for entity in ("participant", "session"):
+        parser.add_argument(
+            f"--{entity}-label", nargs="+", default=(), metavar="LABEL", help="only these"
+        )
 
 
 def _add_simulate(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -269,6 +317,14 @@ def _add_config(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
 def _add_folders(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("bids_dir", metavar="BIDS", type=Path, help="BIDS data set")
     parser.add_argument("out_dir", metavar="OUT", type=Path, help="derivatives")
+
+
+def _add_no_wait(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--no-wait",
+        action="store_true",
+        help="stop where another run is at the same session, instead of waiting for it",
+    )
 
 
 def _add_selection(parser: argparse.ArgumentParser) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 
 from pipeline.bids.simulated_tables import DERIVATIVES_FOLDER, TableAnalysis, simulate_tables
-from pipeline.cli.commands import describe_output
+from pipeline.cli.participant import describe_output
 from pipeline.cli.simulate import OF_IMAGES, STUDIES, given
 from pipeline.config.load import load_settings
 from pipeline.config.motion import EmbeddedMotion

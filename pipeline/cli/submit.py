@@ -21,8 +21,14 @@ from pipeline import __version__
 from pipeline.bids.derivatives import derivative_path
 from pipeline.bids.preflight import Plan
 from pipeline.bids.scan import ScanInputs
-from pipeline.cli import commands
-from pipeline.cli.commands import DONE, SOME_FAILED
+from pipeline.cli.participant import DONE, SOME_FAILED
+from pipeline.cli.planning import (
+    check_folders,
+    folders_of,
+    plan_for,
+    settings_of,
+    with_anatomy_found,
+)
 from pipeline.config.cluster import SlurmOptions, checked_slurm_options
 from pipeline.config.schema import Settings
 from pipeline.execution.batch import (
@@ -61,18 +67,16 @@ def run(args: argparse.Namespace) -> int:
     """Write and submit, or only show, the jobs of what is not done and not on its way."""
     from workflows.cohort import init_cohort_wf
 
-    settings = commands._settings(args)
-    commands._check_folders(args.bids_dir, args.out_dir)
-    commands._check_folders(args.bids_dir, commands._folders(args).work_dir)
+    settings = settings_of(args)
+    check_folders(args.bids_dir, args.out_dir)
+    check_folders(args.bids_dir, folders_of(args).work_dir)
     options = _options(args)
     # as the tasks see them, which start where this was started
-    found = commands._with_anatomy_found(settings, args.bids_dir)
-    plan = commands._survey(args, found)
+    found = with_anatomy_found(settings, args.bids_dir)
+    plan = plan_for(args, found)
     parts = _parts(plan, settings, args)
-    needs = needs_of(
-        init_cohort_wf(plan, commands._folders(args), found), settings.resources.n_procs
-    )
-    folder = commands._folders(args).work_dir / "submit"
+    needs = needs_of(init_cohort_wf(plan, folders_of(args), found), settings.resources.n_procs)
+    folder = folders_of(args).work_dir / "submit"
     if args.dry_run:
         _submit(args, options, parts, needs, Ledger.read(folder))
     else:
@@ -190,7 +194,7 @@ class _Handing:
         print(f"sbatch {shlex.join([f'--job-name={self.ledger.job_name(batch.kind)}', *words])}")
 
     def _command(self) -> Command:
-        args, folders = self.args, commands._folders(self.args)
+        args, folders = self.args, folders_of(self.args)
         command = Command(
             _this_program(), folders.bids_dir, folders.out_dir, tuple(_task_options(args))
         )
@@ -214,7 +218,7 @@ def _this_program() -> tuple[str, ...]:
 
 def _task_options(args: argparse.Namespace) -> list[str]:
     """What was said of settings and resources, for the tasks."""
-    words = ["--work-dir", str(commands._folders(args).work_dir)]
+    words = ["--work-dir", str(folders_of(args).work_dir)]
     if args.config:
         path = Path(args.config)
         words += ["--config", str(path.absolute()) if path.is_file() else args.config]
@@ -236,7 +240,7 @@ def _parts(plan: Plan, settings: Settings, args: argparse.Namespace) -> list[Par
     """Every anatomy and session of a plan, anatomies first."""
     from workflows.cohort import parts_of
 
-    out_dir = commands._folders(args).out_dir
+    out_dir = folders_of(args).out_dir
     anatomies, sessions = {}, []
     for scan in plan.scans:
         anatomy, name = parts_of(scan)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import difflib
 import os
@@ -50,6 +51,21 @@ def load_settings(config: str | None = None, overrides: Iterable[str] = ()) -> S
         path = find_study(config)
         source = path.name
         content = _read_study(path)
+    return _validated(content, overrides, source)
+
+
+def changed_settings(content: Mapping[str, Any], overrides: Iterable[str]) -> Settings:
+    """Settings that were in force before, as JSON holds them, with overrides.
+
+    Raises
+    ------
+    ConfigError
+        Naming every wrong key at once, with the nearest known name.
+    """
+    return _validated(copy.deepcopy(dict(content)), overrides, "settings")
+
+
+def _validated(content: dict[str, Any], overrides: Iterable[str], source: str) -> Settings:
     for override in overrides:
         _start_from_defaults(content, override)
         _merge_override(content, override)

@@ -10,11 +10,12 @@ from collections.abc import Iterable
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from nipype.pipeline.plugins import MultiProcPlugin
 from nipype.pipeline.plugins.multiproc import run_node
+
+from pipeline.execution.crashes import KeepsCrashes
 
 _SET_PARENT_DEATH_SIGNAL = 1
 _PROCESS_DIED = (
@@ -34,23 +35,18 @@ class _Job:
     """Of the second attempt, so that nobody else's death spoils it."""
 
 
-class CollectingMultiProc(MultiProcPlugin):  # type: ignore[misc]
+class CollectingMultiProc(KeepsCrashes, MultiProcPlugin):  # type: ignore[misc]
     """MultiProc that goes session by session, outlives its processes and keeps the crashes.
 
     Nipype waits for ever for a node whose process was killed. Here such a node, and those that
     went down with it, are each tried once more in a process of their own.
-
-    Attributes
-    ----------
-    crashes : list of (node, traceback, Path)
-        What failed, in order, with the file that tells more.
     """
 
     pool: ProcessPoolExecutor
 
     def __init__(self, plugin_args: dict[str, Any]) -> None:
         super().__init__(plugin_args=plugin_args)
-        self.crashes: list[tuple[Any, str, Path]] = []
+        self.crashes = []
         self._jobs: dict[int, _Job] = {}
         self.pool.shutdown()
         self.pool = self._start_pool(self.processors)
@@ -97,16 +93,6 @@ class CollectingMultiProc(MultiProcPlugin):  # type: ignore[misc]
         pool = self._jobs.pop(taskid).own_pool
         if pool:
             pool.shutdown()
-
-    def _report_crash(self, node: Any, result: Any = None) -> str:
-        trace = result.get("traceback", "") if isinstance(result, dict) else ""
-        # read before Nipype adds its own troubles to the list
-        text = "".join(trace) if isinstance(trace, (list, tuple)) else str(trace)
-        written = Path(super()._report_crash(node, result=result))
-        # Nipype puts the user's name into the file's; one name per node also keeps only the last
-        crash_file = written.replace(written.with_name(f"crash-{node.fullname}.txt"))
-        self.crashes.append((node, text, crash_file))
-        return str(crash_file)
 
 
 def _start_process(folder: str) -> None:

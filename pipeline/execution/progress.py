@@ -82,7 +82,8 @@ class Progress:
             row.started_s = row.started_s or time.monotonic()
             row.running.append(step)
             return
-        if step in row.running:
+        computed = step in row.running
+        if computed:
             row.running.remove(step)
         row.done += status == "end"
         row.failed |= status == "exception"
@@ -90,7 +91,8 @@ class Progress:
         if finished or row.failed:
             row.ended_s = time.monotonic()
         if self._live is None:
-            what = "failed at" if status == "exception" else "done"
+            ended = "done" if computed else "holds"
+            what = "failed at" if status == "exception" else ended
             _LOG.info("%s  %d/%d  %s %s", row_name(name), row.done, row.total, what, step)
 
     def _table(self) -> Table:

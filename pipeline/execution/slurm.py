@@ -19,6 +19,7 @@ from nipype.pipeline.plugins.base import DistributedPluginBase
 
 from pipeline.config.cluster import SlurmOptions
 from pipeline.core.errors import ToolError
+from pipeline.execution.crashes import KeepsCrashes
 from pipeline.execution.node_job import NODE, RESULT, read_result, write_job, write_starter
 from pipeline.execution.slurm_client import (
     LOST,
@@ -92,26 +93,24 @@ class _Answers:
                 self.silence = f"SLURM has given no answer for {silent_s:.0f} s: {error}"
 
 
-class CollectingSlurmPlugin(DistributedPluginBase):  # type: ignore[misc]
+class CollectingSlurmPlugin(KeepsCrashes, DistributedPluginBase):  # type: ignore[misc]
     """Nipype's distribution engine over SLURM, with the surface of `CollectingMultiProc`.
 
     Jobs of a run share one name, by which they are listed, and cancelled when the run ends, in
     whatever way. A job leaves word in a file of its own, so an old result in a node's directory
     is never taken for a new one. Where a driver was lost with its machine, the next run on the
     same working directory cancels what it left.
-
-    Attributes
-    ----------
-    crashes : list of (node, traceback, Path)
-        What failed, in order, with the file that tells more.
     """
 
     def __init__(self, options: SlurmOptions, plugin_args: dict[str, Any] | None = None) -> None:
         super().__init__(plugin_args={**(plugin_args or {}), "max_jobs": options.max_jobs})
         # Nipype hands the arguments to every MapNode, which must be pickled
         self.plugin_args: dict[str, Any] = {}
+        # Nipype tells of a start before it looks whether the result holds
+        self._watch = (plugin_args or {}).get("status_callback")
+        self._status_callback: Any = self._tell_of_end
         self.options = options
-        self.crashes: list[tuple[Any, str, Path]] = []
+        self.crashes = []
         self.name = f"petbind-{uuid.uuid4().hex[:12]}"
         self._folder = Path()
         self._jobs: dict[int, _Job] = {}
@@ -146,7 +145,16 @@ class CollectingSlurmPlugin(DistributedPluginBase):  # type: ignore[misc]
         except ToolError as error:
             _LOG.warning("jobs may be left: scancel --name=%s (%s)", self.name, error)
 
+    def _tell(self, node: Any, status: str) -> None:
+        if self._watch is not None:
+            self._watch(node, status)
+
+    def _tell_of_end(self, node: Any, status: str) -> None:
+        if status != "start":
+            self._tell(node, status)
+
     def _submit_job(self, node: Any, updatehash: bool = False) -> int:
+        self._tell(node, "start")
         self._count += 1
         number, memory_mb = self._count, self.options.memory_mb(node.mem_gb)
         write_job(self._folder, number, node, updatehash)
@@ -234,18 +242,6 @@ class CollectingSlurmPlugin(DistributedPluginBase):  # type: ignore[misc]
 
     def _clear_task(self, taskid: int) -> None:
         del self._jobs[taskid]
-
-    def _report_crash(self, node: Any, result: Any = None) -> str:
-        trace = result.get("traceback", "") if isinstance(result, dict) else ""
-        # read before Nipype adds its own troubles to the list
-        text = "".join(trace) if isinstance(trace, (list, tuple)) else str(trace)
-        # Nipype takes a list alone
-        result = {"result": None, **(result or {}), "traceback": text.splitlines(keepends=True)}
-        written = Path(super()._report_crash(node, result=result))
-        # as CollectingMultiProc: without the user's name, and one file per node
-        crash_file = written.replace(written.with_name(f"crash-{node.fullname}.txt"))
-        self.crashes.append((node, text, crash_file))
-        return str(crash_file)
 
 
 def _as_error(text: str) -> str:

@@ -21,7 +21,9 @@ from pipeline.core.volume import FloatArray, Volume
 from pipeline.imaging.itk import Field, field_from_itk, to_itk
 from pipeline.imaging.warp import grid_points_mm
 
-_REPEATABLE = "-threads 1 -seed 7"
+SEED = 7
+"""Of the noise that a deformable registration adds to its images."""
+_REPEATABLE = f"-threads 1 -seed {SEED}"
 _NUDGES_MM = (0.0, 0.5, -1.0)
 _NOT_A_NUMBER = re.compile(r"(Metrics?|Energy) *=? *-?nan", re.IGNORECASE)
 

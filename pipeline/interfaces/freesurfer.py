@@ -6,7 +6,6 @@ it; nothing of the environment enters but the programs; one thread; a failure in
 
 from __future__ import annotations
 
-import hashlib
 import re
 import shlex
 from pathlib import Path
@@ -94,17 +93,14 @@ class _ReconstructInputSpec(BaseInterfaceInputSpec):  # type: ignore[misc]
     run = traits.Bool(True, usedefault=True, desc="make what is missing")
     threads = traits.Int(1, usedefault=True, nohash=True, desc="of recon-all")
 
-    def get_hashval(self, hash_method: str | None = None) -> tuple[list[Any], str]:
-        """Inputs and their hash, with the substructures that may have been made since.
+    def further_key(self) -> str:
+        """What else shapes the result: the substructures that may have been made since.
 
         The labels do not count: whoever reads them hashes them, and a subject that was made for
         one run is then the same for the next.
         """
-        inputs, hashed = super().get_hashval(hash_method)
         stem = brain_stem_labels(Path(self.subject_dir))
-        name = stem.name if stem else ""
-        both = hashlib.md5(f"{hashed} {name}".encode(), usedforsecurity=False)
-        return [*inputs, ("brain_stem", name)], both.hexdigest()
+        return stem.name if stem else ""
 
 
 class _ReconstructOutputSpec(TraitedSpec):  # type: ignore[misc]

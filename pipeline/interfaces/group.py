@@ -356,7 +356,7 @@ class GroupPage(SimpleInterface):  # type: ignore[misc]
 class _PublishInputSpec(BaseInterfaceInputSpec):  # type: ignore[misc]
     files = InputMultiObject(File(exists=True), mandatory=True, desc="results, under their names")
     page = File(exists=True, mandatory=True, desc="the page, which goes beside the folder")
-    out_dir = traits.Directory(mandatory=True, desc="root of the derivatives")
+    out_dir = traits.Directory(mandatory=True, nohash=True, desc="root of the derivatives")
     place = traits.Str(mandatory=True, desc="folder of the results below it")
     keep_others = traits.Bool(
         mandatory=True, desc="leave results that an earlier plan made and this one does not"
@@ -370,11 +370,13 @@ class _PublishOutputSpec(TraitedSpec):  # type: ignore[misc]
 class PublishGroup(SimpleInterface):  # type: ignore[misc]
     """Copy the results of the cohort to their places; what is there unchanged is not touched.
 
-    It always runs, so that an output that was deleted comes back from the working directory.
+    An output that was deleted or altered comes back from the working directory at the next run.
     """
 
     input_spec, output_spec = _PublishInputSpec, _PublishOutputSpec
     _always_run = True
+    checked_by_record = True
+    """A keyed node knows by its record whether every output is still what it was."""
 
     def _run_interface(self, runtime: Any) -> Any:
         root, page = Path(self.inputs.out_dir), Path(self.inputs.page)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import os
+import filecmp
 import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -23,7 +23,7 @@ from pipeline.io.tables import read_json, write_json
 
 
 class _SaveInputSpec(DynamicTraitedSpec):  # type: ignore[misc]
-    out_dir = traits.Directory(mandatory=True, desc="root of the derivatives")
+    out_dir = traits.Directory(mandatory=True, nohash=True, desc="root of the derivatives")
     targets = traits.Dict(
         mandatory=True, desc="input name to relative path, or list of paths for a list of files"
     )
@@ -40,11 +40,13 @@ class _SaveOutputSpec(TraitedSpec):  # type: ignore[misc]
 class SaveDerivatives(SimpleInterface):  # type: ignore[misc]
     """Copy results to their places; what is already there unchanged is not touched.
 
-    It always runs, so that an output that was deleted comes back from the working directory.
+    An output that was deleted or altered comes back from the working directory at the next run.
     """
 
     input_spec, output_spec = _SaveInputSpec, _SaveOutputSpec
     _always_run = True
+    checked_by_record = True
+    """A keyed node knows by its record whether every output is still what it was."""
 
     def __init__(self, infields: Sequence[str] = (), **inputs: Any) -> None:
         super().__init__(**inputs)
@@ -66,28 +68,29 @@ class SaveDerivatives(SimpleInterface):  # type: ignore[misc]
             for place, (source, target) in enumerate(pairs):
                 written.append(str(publish(Path(source), root / target)))
                 said = about[place] if isinstance(about, list) else about
-                _describe(root / target, {key: found.get(key, said[key]) for key in said})
+                if said := {key: found.get(key, value) for key, value in said.items()}:
+                    written.append(str(_describe(root / target, said)))
         self._results["out_files"] = written
         return runtime
 
 
-def _describe(target: Path, metadata: Mapping[str, Any]) -> None:
-    """Write the sidecar of an output, where there is something to say."""
-    if metadata:
-        sidecar = sidecar_path(target)
-        partial = sidecar.with_name(f".{sidecar.name}.{os.getpid()}")
-        write_json(partial, metadata).replace(sidecar)
+def _describe(target: Path, metadata: Mapping[str, Any]) -> Path:
+    """Write the sidecar of an output; returns its place."""
+    sidecar = sidecar_path(target)
+    return write_json(_beside(sidecar), metadata).replace(sidecar)
 
 
 def publish(source: Path, target: Path) -> Path:
-    """Copy a file to its place in one step, unless the same file is there; returns the place."""
-    before = source.stat()
-    if target.exists():
-        after = target.stat()
-        if (after.st_size, after.st_mtime_ns) == (before.st_size, before.st_mtime_ns):
-            return target
+    """Copy a file to its place in one step, unless the same is there; returns the place."""
+    if target.is_file() and filecmp.cmp(source, target, shallow=False):
+        return target
     target.parent.mkdir(parents=True, exist_ok=True)
-    partial = target.with_name(f".{target.name}.{os.getpid()}")
+    partial = _beside(target)
     shutil.copy2(source, partial)
     partial.replace(target)
     return target
+
+
+def _beside(target: Path) -> Path:
+    """Where a file is written before it is whole; what a killed run left there is written over."""
+    return target.with_name(f".{target.name}.partial")

@@ -10,9 +10,10 @@ import numpy as np
 import pytest
 
 from pipeline import __version__
-from pipeline.cli import commands
+from pipeline.cli import commands, participant, planning
 from pipeline.cli.main import main
 from pipeline.config.load import load_settings
+from pipeline.config.schema import Settings
 from workflows.anatomy import init_anatomy_wf
 
 DONE, SOME_FAILED, WRONG_USE = 0, 1, 2
@@ -324,7 +325,7 @@ def test_the_folder_of_other_derivatives_reaches_the_graph(bids_dir, monkeypatch
     folder = write_anatomy(bids_dir, "fmriprep", "sub-01")
     monkeypatch.chdir(bids_dir)
     settings = load_settings(None, ["anatomy.backend=derivatives"])
-    found = commands._with_anatomy_found(settings, bids_dir).anatomy
+    found = planning.with_anatomy_found(settings, bids_dir).anatomy
     assert found.folder == "derivatives/fmriprep"
     node = init_anatomy_wf(found, settings.resources).get_node("find")
     assert node.inputs.description == str(folder / "dataset_description.json")
@@ -412,7 +413,7 @@ def test_settings_can_be_shown_and_checked(capsys):
 def test_a_damaged_description_of_the_raw_data_stops_nothing(bids_dir, out_dir):
     (bids_dir / "dataset_description.json").write_text("{bad")
     (out_dir / "logs").mkdir(parents=True)
-    commands.describe_output(bids_dir, out_dir, commands.Settings(), {"FSL": "6.0.7.4"})
+    participant.describe_output(bids_dir, out_dir, Settings(), {"FSL": "6.0.7.4"})
     described = json.loads((out_dir / "dataset_description.json").read_text())
     assert described["DatasetType"] == "derivative"
     assert described["GeneratedBy"][1] == {"Name": "FSL", "Version": "6.0.7.4"}

@@ -14,8 +14,8 @@ import pandas as pd
 import pytest
 
 from pipeline.cli import submit
-from pipeline.cli.commands import with_rows
 from pipeline.cli.main import main
+from pipeline.cli.participant import with_rows
 from pipeline.execution.batch import Command, Need, Part, in_container, plan_batches
 from pipeline.io.tables import write_table
 from slurm_double import INVALID_PARTITION, Double
@@ -348,13 +348,7 @@ def test_outside_of_a_container_nothing_changes():
 
 def test_rows_of_a_part_replace_those_of_earlier_runs(tmp_path):
     path = tmp_path / "sessions.tsv"
-    columns = ["session", "state", "node", "reason"]
-    first = pd.DataFrame(
-        [["sub-02", "done", "n/a", "n/a"], ["sub-01", "failed", "a.b", "x"]], columns=columns
-    )
-    write_table(path, with_rows(path, first))
-    again = pd.DataFrame([["sub-01", "done", "n/a", "n/a"]], columns=columns)
-    write_table(path, with_rows(path, again))
-    assert path.read_text() == (
-        "session\tstate\tnode\treason\nsub-01\tdone\tn/a\tn/a\nsub-02\tdone\tn/a\tn/a\n"
-    )
+    first = [{"session": "sub-02", "state": "done"}, {"session": "sub-01", "state": "failed"}]
+    write_table(path, pd.DataFrame(with_rows(path, first)))
+    again = with_rows(path, [{"session": "sub-01", "state": "done"}])
+    assert again == [{"session": f"sub-{n}", "state": "done"} for n in ("01", "02")]

@@ -7,6 +7,7 @@ import gzip
 import hashlib
 import json
 import os
+import random
 import re
 import shutil
 import socket
@@ -19,6 +20,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from killed_runs import Copy, computed, computed_nodes, digest
 from pipeline.bids.preflight import survey
 from pipeline.bids.simulated import simulate_dataset
 from pipeline.cli.demo import compare
@@ -412,3 +414,234 @@ def test_official_validator_accepts_the_simulated_inputs(route: Route):
 
 def test_official_validator_accepts_the_outputs(route: Route):
     assert validator_errors(validate(route.first.out_dir)) == []
+
+
+PART, ANATOMY = "sub-01_ses-pre", "sub-01_ses-pre_T1w"
+ONE = ("--participant-label", "01", "--session-label", "pre")
+
+
+@pytest.fixture(scope="module")
+def copy(route: Route, tmp_path_factory: pytest.TempPathFactory) -> Copy:
+    """The finished study, copied."""
+    return Copy.of(route.first.root, tmp_path_factory.mktemp("copy") / "study")
+
+
+def test_copies_and_times_cause_no_work(copy: Copy):
+    for path in copy.root.rglob("*.nii.gz"):
+        path.touch()
+    code, said = copy.run()
+    assert code == 1
+    # lists of files by name, one each session: made anew where the files went, at no cost
+    assert re.findall(r"done (\S+)$", said, re.MULTILINE) == ["kinetics_wf.gather_kinpar"] * 4
+    assert copy.run()[1].count("0 nodes computed") == 1
+
+
+def test_status_is_done_only_when_all_is(copy: Copy):
+    code, said = copy.recorded("status", *ONE)
+    assert code == 0, said
+    code, said = copy.recorded("status", "--json")
+    states = {session["session"]: session for session in json.loads(said)}
+    assert code == 1
+    assert {label: s["state"] for label, s in states.items()} == {
+        **dict.fromkeys(SOUND, "done"),
+        **dict.fromkeys(NOT_RUN, "not run"),
+        TRUNCATED: "failed",
+    }
+    (failed,) = [node for node in states[TRUNCATED]["nodes"] if node["state"] == "failed"]
+    assert failed["node"] == "motion_wf.correct_motion"
+    assert f"{TRUNCATED}_pet.nii.gz" in failed["reason"]
+    assert Path(failed["crash_file"]).is_file()
+    for node in states[PART]["nodes"]:
+        assert node["seconds"] >= 0
+        assert 0.05 < node["peak_gb"] < 4
+
+
+# the nodes of a session, as README draws the route; what follows what is written down by hand
+AFTER_FITS = ["kinetics_wf.gather_kinpar", "page", "ds_session"]
+FITS = ["kinetics_wf.fit_regions", "kinetics_wf.fit_voxels", "kinetics_wf.maps_to_mni"]
+REGIONS = ["regions_wf.carry_regions", "regions_wf.extract_tacs"]
+RERUNS = [
+    # the same result as before changes nothing
+    ("page", None, ["page"]),
+    ("coregistration", None, ["coregistration_wf.coregister"]),
+    ("label", None, ["parcellation_wf.label"]),
+    # a changed setting changes the result, and that of all that follows
+    ("kinetics.fit_*", "kinetics.weights=uniform", [*FITS, *AFTER_FITS]),
+    ("carry_regions", "regions.reference.erosion_mm=1", [*REGIONS, *FITS, *AFTER_FITS]),
+]
+
+
+@pytest.mark.parametrize(("name", "setting", "expected"), RERUNS, ids=[r[0] for r in RERUNS])
+def test_rerun_runs_a_node_and_what_it_changes(
+    copy: Copy, name: str, setting: str | None, expected: list[str]
+):
+    words = (name, *ONE, *(("--set", setting) if setting else ()))
+    code, planned = copy.recorded("rerun", *words, "--dry-run")
+    assert code == 0, planned
+    code, said = copy.recorded("rerun", *words)
+    assert code == 0, said
+    assert computed_nodes(said) == sorted(expected)
+    sure = re.findall(r"^runs  \S+  (\S+)$", planned, re.MULTILINE)
+    may = re.findall(r"^may run  \S+  (\S+)$", planned, re.MULTILINE)
+    assert set(sure) <= set(expected) <= {*sure, *may}
+    code, said = copy.recorded("status", *ONE)
+    assert code == 0, said
+    if setting:
+        assert f"{PART}: rerun with" in said
+        path = copy.root / "out" / "logs" / f"{PART}_provenance.json"
+        provenance = json.loads(path.read_text(encoding="utf-8"))
+        assert setting in provenance["SettingsChangedByRerun"]
+        states = {node["Name"]: node["State"] for node in provenance["Nodes"]}
+        assert sorted(n for n, state in states.items() if state == "run") == sorted(expected)
+
+
+def test_only_leaves_what_follows_to_the_next_run(copy: Copy):
+    words = ("fit_regions", *ONE, "--set", "kinetics.weights=duration", "--only")
+    code, said = copy.recorded("rerun", *words)
+    assert code == 0, said
+    assert computed_nodes(said) == ["kinetics_wf.fit_regions"]
+    # the voxels are fitted with the same weights; see the route
+    assert f"{PART}: {len(FITS) - 1 + len(AFTER_FITS)} nodes are not done" in said
+    assert copy.recorded("status", *ONE)[0] == 1
+    code, said = copy.recorded("rerun", "kinetics", *ONE, "--set", "kinetics.weights=uniform")
+    assert code == 0, said
+
+
+def test_rerun_suggests_what_was_meant(copy: Copy):
+    code, said = copy.recorded("rerun", "corregistration")
+    assert code == 2
+    assert "no node is called corregistration; did you mean coregistration?" in said
+
+
+def test_what_was_altered_by_hand_is_told_and_put_back(copy: Copy):
+    assert copy.run(*ONE)[0] == 0
+    out = copy.root / "out"
+    table = next((out / "sub-01" / "ses-pre" / "pet").glob("*SRTM_kinpar.tsv"))
+    before, times = table.read_bytes(), table.stat()
+    table.write_bytes(before.replace(b"1", b"2", 1))
+    os.utime(table, ns=(times.st_atime_ns, times.st_mtime_ns))
+    (out / f"{PART}.html").unlink()
+    name = table.relative_to(out).as_posix()
+
+    code, said = copy.recorded("status", *ONE, "--verify")
+    assert code == 1
+    assert f"{PART}: {name}: altered" in said
+    assert f"{PART}: {PART}.html: missing" in said
+    code, said = copy.run(*ONE)
+    assert code == 0
+    assert computed(said) == 1
+    assert table.read_bytes() == before
+    code, said = copy.recorded("status", *ONE, "--verify")
+    assert code == 0, said
+
+
+def test_provenance_tells_of_every_output(copy: Copy):
+    out = copy.root / "out"
+    content = json.loads((out / "logs" / f"{PART}_provenance.json").read_text(encoding="utf-8"))
+    written = {
+        path.relative_to(out).as_posix(): digest(path)
+        for path in [*(out / "sub-01" / "ses-pre").rglob("*"), out / f"{PART}.html"]
+        if path.is_file()
+    }
+    assert {name: made["SHA256"] for name, made in content["Outputs"].items()} == written
+    nodes = {f"{node['Part']} {node['Name']}" for node in content["Nodes"]}
+    for name, made in content["Outputs"].items():
+        assert made["GeneratedBy"].rsplit(".", 1)[0] in nodes, name
+        if not name.endswith(".html"):
+            assert made["Sources"]
+    raw = copy.root / "bids"
+    inputs = {uri.removeprefix("bids:raw:"): sha for uri, sha in content["Inputs"].items()}
+    assert set(inputs) == {
+        f"sub-01/ses-pre/pet/{PART}_pet.nii.gz",
+        f"sub-01/ses-pre/pet/{PART}_pet.json",
+        f"sub-01/ses-pre/anat/{ANATOMY}.nii.gz",
+        *(name for name in [f"sub-01/ses-pre/anat/{ANATOMY}.json"] if (raw / name).is_file()),
+    }
+    assert inputs == {name: digest(raw / name) for name in inputs}
+
+
+def test_an_unchanged_rerun_costs_next_to_nothing(route: Route):
+    # the first time pays for what every start costs: imports, and digests of the code
+    code = (
+        "import sys, time; from pipeline.cli.main import main; main(sys.argv[1:]); "
+        "start_s = time.process_time(); main(sys.argv[1:]); "
+        "print('took', time.process_time() - start_s)"
+    )
+    study, labels = (
+        route.first,
+        ("--participant-label", "01", "02", "--session-label", "pre", "post"),
+    )
+    words = [study.bids_dir, study.out_dir, "participant", *labels, "--work-dir", study.work_dir]
+    done = subprocess.run(
+        [sys.executable, "-c", code, *map(str, words)],
+        cwd=REPOSITORY, env=os.environ | {"OMP_NUM_THREADS": "1"}, capture_output=True, text=True,
+        check=False,
+    )  # fmt: skip
+    assert done.stdout.count("\n0 nodes computed") == 2, done.stdout + done.stderr
+    assert float(done.stdout.split()[-1]) / len(SOUND) < 0.2
+
+
+@pytest.mark.parametrize(
+    "wanted", [4, pytest.param(20, marks=pytest.mark.long)], ids=["4 kills", "20 kills"]
+)
+def test_killed_runs_go_on_to_the_same_results(route: Route, tmp_path: Path, wanted: int):
+    study = Copy.of(route.first.root, tmp_path / "study", outputs=False)
+    expected = Copy(route.first.root).digests(PART)
+    words = (*ONE, "--n-procs", "2")
+    whole_s, kills, rng = 60.0, 0, random.Random(20)
+    for _ in range(2 * wanted):
+        study.forget(PART, "motion_wf", "coregistration_wf")
+        study.forget(ANATOMY, "anatomy_wf")
+        study.forget_outputs()
+        for _ in range(3):
+            killed, seconds = study.killed_after(rng.uniform(0.2, 1) * whole_s, *words)
+            if not killed:
+                # faster than thought: later moments would come too late as well
+                whole_s = min(whole_s, seconds)
+                break
+            kills += 1
+        code, said = study.run(*words)
+        assert code == 0, said
+        assert study.digests(PART) == expected
+        assert [path for path in (study.root / "out").rglob("*") if ".partial" in path.name] == []
+        if kills >= wanted:
+            return
+    pytest.fail(f"only {kills} of {wanted} runs could be killed")
+
+
+def test_a_full_disk_is_told_and_survived(route: Route, tmp_path: Path):
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=200m", "none", str(disk)]
+    if subprocess.run(mount, capture_output=True, check=False).returncode:
+        pytest.skip("a file system of its own can be mounted by root only")
+    try:
+        study = Copy(disk)
+        (disk / "bids").mkdir()
+        for name in ("dataset_description.json", "participants.tsv", "sub-01"):
+            subprocess.run(["cp", "-a", route.first.bids_dir / name, disk / "bids"], check=True)
+        root = next(route.first.work_dir.glob("petbind*"))
+        to = disk / "work" / root.name / "petbind_wf"
+        to.mkdir(parents=True)
+        for path in (root / "align_atlas", root / "petbind_wf" / f"{ANATOMY}_wf"):
+            subprocess.run(
+                ["cp", "-a", path, disk / "work" / path.relative_to(root.parent)], check=True
+            )
+        filler, free = disk / "filler", shutil.disk_usage(disk).free
+        # some of the session fits in
+        with filler.open("wb") as file:
+            file.write(bytes(max(free - 6 * 1024**2, 0)))
+        words = (*ONE, "--set", "motion.backend=none", "--set", "coregistration.backend=none")
+        code, said = study.run(*words)
+        assert code == 1, said
+        assert "the disk is full" in said
+        assert "Traceback" not in said
+        subprocess.run(["mount", "-o", "remount,size=500m", str(disk)], check=True)
+        code, said = study.run(*words)
+        assert code == 0, said
+
+        plain = Copy.of(route.first.root, tmp_path / "plain", outputs=False)
+        assert plain.run(*words)[0] == 0
+        assert study.digests(PART) == plain.digests(PART)
+    finally:
+        subprocess.run(["umount", str(disk)], check=True)

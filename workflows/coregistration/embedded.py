@@ -9,7 +9,7 @@ from nipype.pipeline import engine as pe
 from pipeline.config.coregistration import EmbeddedCoregistration
 from pipeline.config.schema import Resources
 from pipeline.interfaces.coregistration import Coregister
-from workflows._graph import io_node, port_names, same
+from workflows._graph import Node, io_node, port_names, same
 from workflows.coregistration.contract import CoregistrationInputs, CoregistrationOutputs
 
 REQUIRES: tuple[str, ...] = ()
@@ -28,7 +28,7 @@ def init_embedded_coregistration_wf(
     workflow = pe.Workflow(name=name)
     inputnode = io_node(CoregistrationInputs, "inputnode")
     outputnode = io_node(CoregistrationOutputs, "outputnode")
-    coregister = pe.Node(
+    coregister = Node(
         Coregister(smoothing_fwhm_mm=options.smoothing_fwhm_mm, least_score=options.least_score),
         name="coregister",
         mem_gb=min(1.5, resources.mem_gb),

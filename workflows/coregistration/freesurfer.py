@@ -10,7 +10,7 @@ from pipeline.config.coregistration import FreeSurferCoregistration
 from pipeline.config.schema import Resources
 from pipeline.interfaces.freesurfer import Coregister
 from pipeline.interfaces.tool_coregistration import HandHead, TakePlace
-from workflows._graph import io_node, port_names, same
+from workflows._graph import Node, io_node, port_names, same
 from workflows.coregistration.contract import CoregistrationInputs, CoregistrationOutputs
 
 REQUIRES: tuple[str, ...] = ("freesurfer",)
@@ -28,17 +28,17 @@ def init_freesurfer_coregistration_wf(
     inputnode = io_node(CoregistrationInputs, "inputnode")
     outputnode = io_node(CoregistrationOutputs, "outputnode")
     mem_gb = min(1.5, resources.mem_gb)
-    hand = pe.Node(
+    hand = Node(
         HandHead(stripped=True, centred=options.init == "centres"),
         name="hand_head",
         mem_gb=mem_gb,
     )
-    coregister = pe.Node(
+    coregister = Node(
         Coregister(dof=6, no_cras0=True, num_threads=1, out_lta_file="pet2t1w.lta"),
         name="coregister",
         mem_gb=mem_gb,
     )
-    take = pe.Node(
+    take = Node(
         TakePlace(form="lta", least_score=options.least_score), name="take_place", mem_gb=mem_gb
     )
     workflow.connect(

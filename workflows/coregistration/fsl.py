@@ -10,7 +10,7 @@ from pipeline.config.coregistration import FslCoregistration
 from pipeline.config.schema import Resources
 from pipeline.interfaces.fsl import FLIRT
 from pipeline.interfaces.tool_coregistration import HandHead, TakePlace
-from workflows._graph import io_node, port_names, same
+from workflows._graph import Node, io_node, port_names, same
 from workflows.coregistration.contract import CoregistrationInputs, CoregistrationOutputs
 
 REQUIRES: tuple[str, ...] = ("fsl",)
@@ -25,8 +25,8 @@ def init_fsl_coregistration_wf(
     inputnode = io_node(CoregistrationInputs, "inputnode")
     outputnode = io_node(CoregistrationOutputs, "outputnode")
     mem_gb = min(1.5, resources.mem_gb)
-    hand = pe.Node(HandHead(stripped=True), name="hand_head", mem_gb=mem_gb)
-    flirt = pe.Node(
+    hand = Node(HandHead(stripped=True), name="hand_head", mem_gb=mem_gb)
+    flirt = Node(
         FLIRT(
             dof=6,
             cost=options.cost,
@@ -37,7 +37,7 @@ def init_fsl_coregistration_wf(
         name="flirt",
         mem_gb=mem_gb,
     )
-    take = pe.Node(
+    take = Node(
         TakePlace(form="fsl", least_score=options.least_score), name="take_place", mem_gb=mem_gb
     )
     workflow.connect(

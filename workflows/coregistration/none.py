@@ -9,7 +9,7 @@ from nipype.pipeline import engine as pe
 from pipeline.config.coregistration import NoCoregistration
 from pipeline.config.schema import Resources
 from pipeline.interfaces.coregistration import KeepPlace
-from workflows._graph import io_node, port_names, same
+from workflows._graph import Node, io_node, port_names, same
 from workflows.coregistration.contract import CoregistrationInputs, CoregistrationOutputs
 
 REQUIRES: tuple[str, ...] = ()
@@ -26,7 +26,7 @@ def init_no_coregistration_wf(
     workflow = pe.Workflow(name=name)
     inputnode = io_node(CoregistrationInputs, "inputnode")
     outputnode = io_node(CoregistrationOutputs, "outputnode")
-    keep_place = pe.Node(
+    keep_place = Node(
         KeepPlace(least_score=options.least_score),
         name="keep_place",
         mem_gb=min(1.5, resources.mem_gb),

@@ -10,7 +10,7 @@ from pipeline.config.coregistration import SpmCoregistration
 from pipeline.config.schema import Resources
 from pipeline.interfaces.spm import Coregister
 from pipeline.interfaces.tool_coregistration import HandHead, TakePlace
-from workflows._graph import io_node, port_names, same
+from workflows._graph import Node, io_node, port_names, same
 from workflows._spm import spm_inputs
 from workflows.coregistration.contract import CoregistrationInputs, CoregistrationOutputs
 
@@ -29,8 +29,8 @@ def init_spm_coregistration_wf(
     inputnode = io_node(CoregistrationInputs, "inputnode")
     outputnode = io_node(CoregistrationOutputs, "outputnode")
     mem_gb = min(1.5, resources.mem_gb)
-    hand = pe.Node(HandHead(centred=options.init == "centres"), name="hand_head", mem_gb=mem_gb)
-    coregister = pe.Node(
+    hand = Node(HandHead(centred=options.init == "centres"), name="hand_head", mem_gb=mem_gb)
+    coregister = Node(
         Coregister(
             jobtype="estimate",
             cost_function="nmi",
@@ -40,7 +40,7 @@ def init_spm_coregistration_wf(
         name="coregister",
         mem_gb=mem_gb,
     )
-    take = pe.Node(
+    take = Node(
         TakePlace(form="spm", moved=options.moved, least_score=options.least_score),
         name="take_place",
         mem_gb=mem_gb,

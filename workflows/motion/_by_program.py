@@ -9,7 +9,7 @@ from nipype.pipeline import engine as pe
 from pipeline.config.motion import FreeSurferMotion, FslMotion, SpmMotion
 from pipeline.interfaces.tool_motion import HandFrames, TakeMotion
 from pipeline.io.tool_transforms import Form
-from workflows._graph import io_node, port_names, same
+from workflows._graph import Node, io_node, port_names, same
 from workflows.motion.contract import MotionInputs, MotionOutputs
 
 
@@ -39,12 +39,12 @@ def init_tool_motion_wf(
     workflow = pe.Workflow(name=name)
     inputnode = io_node(MotionInputs, "inputnode")
     outputnode = io_node(MotionOutputs, "outputnode")
-    hand = pe.Node(
+    hand = Node(
         HandFrames(first_frame_s=options.first_frame_s, **handing),
         name="hand_frames",
         mem_gb=mem_gb,
     )
-    take = pe.Node(
+    take = Node(
         TakeMotion(
             form=form,
             first_frame_s=options.first_frame_s,

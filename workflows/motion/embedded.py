@@ -11,7 +11,7 @@ from pipeline.config.schema import Resources
 from pipeline.imaging.frame_groups import Grouping
 from pipeline.imaging.motion import MotionSearch
 from pipeline.interfaces.motion import CorrectMotion
-from workflows._graph import io_node, port_names, same
+from workflows._graph import Node, io_node, port_names, same
 from workflows.motion.contract import MotionInputs, MotionOutputs
 
 REQUIRES: tuple[str, ...] = ()
@@ -30,7 +30,7 @@ def init_embedded_motion_wf(
     workflow = pe.Workflow(name=name)
     inputnode = io_node(MotionInputs, "inputnode")
     outputnode = io_node(MotionOutputs, "outputnode")
-    correct_motion = pe.Node(
+    correct_motion = Node(
         CorrectMotion(
             search=_search(options), rule=options.rule, within_frame_mm=options.within_frame_mm
         ),

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from nipype.pipeline import engine as pe
-
 from pipeline.config.motion import FreeSurferMotion
 from pipeline.config.schema import Resources
 from pipeline.interfaces.freesurfer import RobustTemplate
+from workflows._graph import Node
 from workflows.motion._by_program import init_tool_motion_wf
 
 REQUIRES: tuple[str, ...] = ("freesurfer",)
@@ -30,7 +29,7 @@ def init_freesurfer_motion_wf(
     )
     hand, take = workflow.get_node("hand_frames"), workflow.get_node("take_motion")
     # every frame and its pyramids at once
-    align = pe.Node(
+    align = Node(
         RobustTemplate(
             auto_detect_sensitivity=True,
             intensity_scaling=True,

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from nipype.pipeline import engine as pe
-
 from pipeline.config.motion import FslMotion
 from pipeline.config.schema import Resources
 from pipeline.interfaces.fsl import MCFLIRT
+from workflows._graph import Node
 from workflows.motion._by_program import init_tool_motion_wf
 
 REQUIRES: tuple[str, ...] = ("fsl",)
@@ -26,7 +25,7 @@ def init_fsl_motion_wf(
     mem_gb = min(4.0, resources.mem_gb)
     workflow = init_tool_motion_wf(options, "fsl", mem_gb, name=name, joined=True)
     hand, take = workflow.get_node("hand_frames"), workflow.get_node("take_motion")
-    mcflirt = pe.Node(
+    mcflirt = Node(
         MCFLIRT(dof=6, cost=options.cost, mean_vol=True, save_mats=True, out_file="moved"),
         name="mcflirt",
         mem_gb=mem_gb,

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from nipype.pipeline import engine as pe
-
 from pipeline.config.motion import SpmMotion
 from pipeline.config.schema import Resources
 from pipeline.interfaces.spm import Realign
+from workflows._graph import Node
 from workflows._spm import spm_inputs
 from workflows.motion._by_program import init_tool_motion_wf
 
@@ -27,7 +26,7 @@ def init_spm_motion_wf(
     mem_gb = min(3.0, resources.mem_gb)
     workflow = init_tool_motion_wf(options, "spm", mem_gb, name=name)
     hand, take = workflow.get_node("hand_frames"), workflow.get_node("take_motion")
-    realign = pe.Node(
+    realign = Node(
         Realign(
             jobtype="estimate",
             register_to_mean=True,

@@ -9,7 +9,7 @@ from nipype.pipeline import engine as pe
 from pipeline.config.partial_volume import EmbeddedPartialVolume
 from pipeline.config.schema import Resources
 from pipeline.interfaces.partial_volume import CorrectCurves
-from workflows._graph import io_node, port_names, same
+from workflows._graph import Node, io_node, port_names, same
 from workflows.partial_volume.contract import PartialVolumeInputs, PartialVolumeOutputs
 
 REQUIRES: tuple[str, ...] = ()
@@ -28,7 +28,7 @@ def init_embedded_partial_volume_wf(
     workflow = pe.Workflow(name=name)
     inputnode = io_node(PartialVolumeInputs, "inputnode")
     outputnode = io_node(PartialVolumeOutputs, "outputnode")
-    correct_curves = pe.Node(
+    correct_curves = Node(
         CorrectCurves(method=options.method, psf_fwhm_mm=options.psf_fwhm_mm),
         name="correct_curves",
         mem_gb=min(2.0, resources.mem_gb),

@@ -10,7 +10,7 @@ from nipype.pipeline import engine as pe
 from pipeline.config.partial_volume import PetpvcPartialVolume
 from pipeline.config.schema import Resources
 from pipeline.interfaces.partial_volume import AverageFrames, MarkAreas, SplitFrames
-from workflows._graph import io_node, port_names, same
+from workflows._graph import MapNode, Node, io_node, port_names, same
 from workflows.partial_volume.contract import PartialVolumeInputs, PartialVolumeOutputs
 
 REQUIRES: tuple[str, ...] = ("petpvc",)
@@ -29,20 +29,20 @@ def init_petpvc_partial_volume_wf(
     workflow = pe.Workflow(name=name)
     inputnode = io_node(PartialVolumeInputs, "inputnode")
     outputnode = io_node(PartialVolumeOutputs, "outputnode")
-    mark_areas = pe.Node(
+    mark_areas = Node(
         MarkAreas(psf_fwhm_mm=options.psf_fwhm_mm),
         name="mark_areas",
         mem_gb=min(4.0, resources.mem_gb),
     )
-    split_frames = pe.Node(SplitFrames(), name="split_frames", mem_gb=min(0.5, resources.mem_gb))
+    split_frames = Node(SplitFrames(), name="split_frames", mem_gb=min(0.5, resources.mem_gb))
     fwhm = dict(zip(("fwhm_x", "fwhm_y", "fwhm_z"), options.psf_fwhm_mm, strict=True))
-    correct_frames = pe.MapNode(
+    correct_frames = MapNode(
         PETPVC(pvc=options.method, **fwhm),
         iterfield="in_file",
         name="correct_frames",
         mem_gb=min(4.0, resources.mem_gb),
     )
-    average_frames = pe.Node(
+    average_frames = Node(
         AverageFrames(), name="average_frames", mem_gb=min(0.5, resources.mem_gb)
     )
     taken = [port for port in port_names(PartialVolumeInputs) if port not in _NOT_FOR_AREAS]
