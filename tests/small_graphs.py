@@ -81,6 +81,17 @@ class Cohort:
             workflow.add_nodes([inner])
             yield workflow
 
+    def sharing(self, session):
+        """A session of one node that waits for two of an anatomy, which all sessions share."""
+        anatomy, inner = pe.Workflow(name="sub-01_T1w_wf"), pe.Workflow(name=f"{session}_wf")
+        a, b, c = (Node(Add(log=str(self.log)), name=name, mem_gb=0.1) for name in "abc")
+        a.inputs.one = str(self.data(self.sessions[0]))
+        anatomy.connect(a, "out", b, "one")
+        inner.add_nodes([c])
+        workflow = pe.Workflow(name="petbind_wf", base_dir=str(self.work))
+        workflow.connect(anatomy, "b.out", inner, "c.one")
+        return workflow
+
     def ran(self):
         """What was computed since the last question, ``session.node``, sorted."""
         lines = self.log.read_text().splitlines() if self.log.exists() else []

@@ -209,7 +209,8 @@ def raw_link(bids_dir: Path, out_dir: Path) -> str | None:
     """Way from the output to the raw data for ``DatasetLinks``, or None if it would tell too much.
 
     Only an output inside the raw data set or beside it gets one; any other path would show how
-    this machine is laid out.
+    this machine is laid out. Side by side at the root are mounts of a container, whatever lies
+    beside each other outside.
 
     Examples
     --------
@@ -219,7 +220,7 @@ def raw_link(bids_dir: Path, out_dir: Path) -> str | None:
     bids_dir, out_dir = bids_dir.resolve(), out_dir.resolve()
     if out_dir.is_relative_to(bids_dir) and out_dir != bids_dir:
         return "/".join([".."] * len(out_dir.relative_to(bids_dir).parts))
-    if out_dir.parent == bids_dir.parent:
+    if out_dir.parent == bids_dir.parent != Path("/"):
         return quote(f"../{bids_dir.name}", safe="/.")
     return None
 

@@ -19,6 +19,7 @@ from pipeline.bids.derivatives import dataset_description, raw_link
 from pipeline.bids.preflight import Plan
 from pipeline.cli.planning import (
     folders_of,
+    make_work_dir,
     needs_of,
     plan_for,
     require_scans,
@@ -88,7 +89,7 @@ def run_participants(args: argparse.Namespace, settings: Settings) -> int:
     needs = needs_of(args, plan, settings)
     require_tools(needs)
     make_folder(args.out_dir / "logs")
-    make_folder(folders.work_dir)
+    make_work_dir(args)
     versions = found_versions(needs)
     describe_output(args.bids_dir, args.out_dir, settings, versions)
     _note_requests(plan, folders, given, versions)

@@ -146,6 +146,15 @@ def folders_of(args: argparse.Namespace) -> Folders:
     return Folders(args.bids_dir.absolute(), args.out_dir.absolute(), work_dir.absolute())
 
 
+def make_work_dir(args: argparse.Namespace) -> Path:
+    """Make the folder of intermediate results, and return it."""
+    from pipeline.execution.run import make_folder
+
+    folder = folders_of(args).work_dir
+    make_folder(folder, "" if args.work_dir else "; name another with --work-dir")
+    return folder
+
+
 def check_folders(bids_dir: Path, out_dir: Path) -> None:
     """Refuse an output that would lie among raw data: anywhere but in a folder of derivatives."""
     raw, out = bids_dir.resolve(), out_dir.resolve()

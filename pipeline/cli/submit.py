@@ -25,6 +25,7 @@ from pipeline.cli.participant import DONE, SOME_FAILED
 from pipeline.cli.planning import (
     check_folders,
     folders_of,
+    make_work_dir,
     plan_for,
     settings_of,
     with_anatomy_found,
@@ -80,6 +81,7 @@ def run(args: argparse.Namespace) -> int:
     if args.dry_run:
         _submit(args, options, parts, needs, Ledger.read(folder))
     else:
+        make_work_dir(args)
         make_folder(folder / "done")
         make_folder(args.out_dir)
         with FileLock(folder / "submit.lock"):

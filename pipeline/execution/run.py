@@ -74,18 +74,19 @@ class Outcome:
     """How many were done before, or found to hold when their turn came."""
 
 
-def make_folder(path: Path) -> None:
+def make_folder(path: Path, advice: str = "") -> None:
     """Make a folder and those above it.
 
     Raises
     ------
     ConfigError
-        If that cannot be done; the text names the folder.
+        If that cannot be done; the text names the folder, and ends with the advice.
     """
     try:
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise ConfigError(f"{path}: cannot make this folder ({error.strerror})") from error
+        told = f"{path}: cannot make this folder ({error.strerror}){advice}"
+        raise ConfigError(told) from error
 
 
 def run_graph(workflow: Any, limits: Limits) -> list[Failure]:

@@ -128,6 +128,11 @@ def test_raw_data_are_linked_only_where_it_tells_nothing(tmp_path, out, link):
     assert raw_link(tmp_path / "bids", tmp_path / out) == link
 
 
+def test_mounts_of_a_container_are_not_linked_but_what_lies_in_one_is():
+    assert raw_link(Path("/bids"), Path("/out")) is None
+    assert raw_link(Path("/bids"), Path("/bids/derivatives/petbind")) == "../.."
+
+
 def test_description_without_a_raw_description():
     description = dataset_description("1.2.3", {})
     assert description["DatasetType"] == "derivative"

@@ -387,6 +387,18 @@ def test_folder_that_cannot_be_made_is_named(place, level, bids_dir, tmp_path, c
     assert str(tmp_path / "file") in message
 
 
+@pytest.mark.parametrize("level", ["participant", "group"])
+def test_where_the_folder_beside_the_output_cannot_be_made_another_can_be_named(
+    level, bids_dir, tmp_path, capsys
+):
+    out = tmp_path / "out"
+    Path(f"{out}-work").write_text("", encoding="utf-8")
+    write_kinpar(out)
+    message = refused(capsys, bids_dir, out, level)
+    assert "out-work: cannot make this folder" in message
+    assert message.rstrip().endswith("; name another with --work-dir")
+
+
 def write_kinpar(out_dir: Path) -> None:
     """Enough for the group level to have something to begin with."""
     for subject in ("sub-01", "sub-02"):

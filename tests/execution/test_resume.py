@@ -28,6 +28,11 @@ def run_apart(cohort):
     os._exit(bool(outcome.failures))
 
 
+def run_one_apart(cohort, session):
+    outcome = run_graphs([cohort.sharing(session)], LIMITS)
+    os._exit(bool(outcome.failures))
+
+
 def started(cohort):
     """A run in a process group of its own."""
     process = multiprocessing.get_context("fork").Process(target=run_apart, args=(cohort,))
@@ -94,6 +99,19 @@ def test_a_run_waits_for_another_at_the_same_session(tmp_path, caplog):
     assert time.monotonic() - start_s > 2
     assert "sub-01_ses-pre: another run is at it" in caplog.text
     assert not is_held(lock_of(node))
+
+
+def test_sessions_that_start_together_make_their_anatomy_once(tmp_path):
+    sessions = [f"sub-01_ses-{n}" for n in range(3)]
+    cohort = Cohort(tmp_path, sessions)
+    fork = multiprocessing.get_context("fork")
+    runs = [fork.Process(target=run_one_apart, args=(cohort, session)) for session in sessions]
+    for run in runs:
+        run.start()
+    for run in runs:
+        run.join()
+    assert [run.exitcode for run in runs] == [0, 0, 0]
+    assert cohort.ran() == ["sub-01_T1w.a", "sub-01_T1w.b", *(f"{s}.c" for s in sessions)]
 
 
 def test_a_node_under_way_is_running_only_while_its_run_lives(tmp_path):

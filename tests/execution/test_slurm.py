@@ -6,7 +6,7 @@ from cheap_nodes import sessions
 from pipeline.config.cluster import SlurmOptions, load_slurm_options
 from pipeline.core.errors import ConfigError, ToolError
 from pipeline.execution import slurm_client
-from pipeline.execution.run import Limits, run_graph
+from pipeline.execution.run import Limits, run_graph, run_graphs
 from pipeline.execution.slurm_client import (
     JobState,
     NoAnswer,
@@ -17,6 +17,7 @@ from pipeline.execution.slurm_client import (
     submit_job,
 )
 from slurm_double import INVALID_PARTITION, TIMED_OUT, UNREACHABLE, Double
+from small_graphs import Cohort
 
 RECORDED = """\
 4|CANCELLED|None|(null)
@@ -149,6 +150,20 @@ def test_a_job_gets_what_its_node_needs(tmp_path, monkeypatch):
     assert name in second
     assert "--comment=cohort.sub-00_wf.first 1" in first
     assert any(word.startswith(f"--output={folder}/slurm/") for word in first)
+
+
+def test_only_what_changed_is_handed_over_and_counted(tmp_path, monkeypatch):
+    cohort = Cohort(tmp_path, ["sub-01_ses-pre"])
+    assert run_graphs(cohort.workflows(), Limits(1, 1)).failures == []
+    double = Double(tmp_path / "bin", monkeypatch, runs_jobs=True)
+    double.answer(sbatch="7", squeue="7|COMPLETED|None|(null)")
+    limits = Limits(1, 1, slurm=SlurmOptions())
+    unchanged = run_graphs(cohort.workflows(), limits)
+    assert (unchanged.ran, unchanged.cached, double.asked("sbatch")) == ([], 5, [])
+    # sums are modulo ten: c runs, and d and e, which come after it, hold
+    changed = run_graphs(cohort.workflows(c=10), limits)
+    assert (changed.ran, changed.cached) == (["petbind_wf.sub-01_ses-pre_wf.c"], 4)
+    assert len(double.asked("sbatch")) == 1
 
 
 def test_an_old_result_is_not_taken_for_a_new_one(tmp_path, monkeypatch):

@@ -12,6 +12,7 @@ from pipeline.bids.group_table import find_group_sources
 from pipeline.cli.freezing import sha256
 from pipeline.cli.main import main
 from pipeline.config.schema import Settings
+from pipeline.execution.locks import Locks
 from pipeline.io.tables import read_json, read_table, write_json, write_table
 from pipeline.statistics.design import GroupDesign
 from workflows.group import init_group_wf
@@ -302,6 +303,27 @@ def test_an_unchanged_cohort_keeps_its_files_and_a_deleted_one_comes_back(study)
     study.run(plan=True)
     assert page.stat().st_mtime_ns == before
     assert table.exists()
+
+
+def test_what_was_altered_by_hand_is_put_back(study):
+    study.run(plan=True)
+    before = study.written()
+    for name in ("group.html", "group/group_desc-tests_stats.tsv"):
+        (study.out / name).write_text("0.04")
+    study.run(plan=True)
+    after = study.written()
+    assert [n for n in before if after[n] != before[n]] == ["logs/group_unblinding.log"]
+
+
+def test_two_runs_of_the_group_do_not_meet(study, capsys):
+    study.run()
+    locks = Locks()
+    locks.take([study.root / "work" / "petbind" / "locks" / "group.lock"], wait=False)
+    assert study.run("--no-wait") == 0, "there is nothing to do"
+    assert study.run("--no-wait", plan=True) == 2
+    assert "group: another run is at it" in capsys.readouterr().err
+    locks.free()
+    assert study.run("--no-wait", plan=True) == 0
 
 
 def test_the_same_study_gives_the_same_files_wherever_it_is_made(study, tmp_path):
