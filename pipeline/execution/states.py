@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from pathlib import Path
 from typing import Any
@@ -63,9 +63,8 @@ def examine(graph: Any) -> dict[Any, Look]:
         ready = all(looks[before].state is State.DONE for before in graph.predecessors(node))
         place = node.output_dir()
         if place in folders:
-            # several graphs may share a node
-            seen = folders[place]
-            looks[node] = _look(node, seen.state, seen.reason, seen.crash_file)
+            # steps of one graph may share a node
+            looks[node] = replace(folders[place], part=part_of(node), step=step_of(node))
         else:
             looks[node] = folders[place] = _see(node, ready)
     return looks
