@@ -2,6 +2,7 @@
 
 import json
 import re
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -12,11 +13,14 @@ from pipeline.bids.group_table import find_group_sources
 from pipeline.cli.freezing import sha256
 from pipeline.cli.main import main
 from pipeline.config.schema import Settings
+from pipeline.execution.graph import executable_graph
 from pipeline.execution.locks import Locks
+from pipeline.execution.states import examine
 from pipeline.io.tables import read_json, read_table, write_json, write_table
 from pipeline.statistics.design import GroupDesign
-from workflows.group import init_group_wf
+from workflows.group import group_design, init_group_wf
 
+STEPS = ("gather", "test", "tabulate", "draw", "page", "files", "ds_group")
 REGIONS = ("ACC", "HIP")
 SUBJECTS = ("01", "02", "03", "04", "05", "06")
 PLAN = """
@@ -138,6 +142,20 @@ def test_nothing_dangles(study):
     design = GroupDesign()
     sources = find_group_sources(study.out, study.raw, design)
     assert dangling_ports(init_group_wf(study.out, sources, design, Settings())) == []
+
+
+def test_a_run_that_is_over_leaves_nothing_to_do(study):
+    """Every node can be keyed, and knows by its record that it is done."""
+    study.run("--set", "group.group_column=", unblind=False)
+    # as the group level builds it
+    settings = Settings.model_validate({"group": {"group_column": ""}})
+    plan = sha256((study.out / "group" / "plan.json").read_bytes())
+    design = replace(group_design(settings.group, unblind=False), plan_sha256=plan)
+    sources = find_group_sources(study.out, study.raw, design)
+    workflow = init_group_wf(study.out, sources, design, settings)
+    workflow.base_dir = str(study.root / "work" / "petbind")
+    looks = examine(executable_graph(workflow)).values()
+    assert {look.step: look.state for look in looks} == dict.fromkeys(STEPS, "done")
 
 
 def test_a_declared_plan_becomes_tables_figures_and_a_page(study):
