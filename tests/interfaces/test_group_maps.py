@@ -13,6 +13,7 @@ from graph import dangling_ports
 from pipeline.bids.group_maps import Comparison, MapDesign, find_maps
 from pipeline.config.voxelwise import Voxelwise
 from pipeline.core.errors import DataError
+from pipeline.execution.run import Limits, run_graphs
 from pipeline.imaging.mni_regions import MniShape
 from pipeline.interfaces.group_maps import (
     CompareMaps,
@@ -240,12 +241,10 @@ def test_groups_of_one_name_are_refused_before_anything_runs():
         init_group_maps_wf(design, Voxelwise(), MarkedRegions({}))
 
 
-@pytest.mark.slow
-def test_the_graph_makes_maps_sidecars_and_figures(study, head, tmp_path):
-    out, _ = study
+def small_workflow(out, head, work):
     regions = MarkedRegions({"HIP": (17, 53)}, [MniShape("DBS", (0, 0, 0), (8, 8, 8))])
     workflow = init_group_maps_wf(DESIGN, Voxelwise(inference="mass", n_permutations=100), regions)
-    workflow.base_dir = str(tmp_path / "work")
+    workflow.base_dir = str(work)
     workflow.remove_nodes([workflow.get_node("align_atlas")])  # takes a minute
     for node in workflow.list_node_names():
         if node.startswith("compare_") or node == "mni_regions":
@@ -254,8 +253,16 @@ def test_the_graph_makes_maps_sidecars_and_figures(study, head, tmp_path):
             workflow.get_node(node).inputs.template = head["template"]
     for port, values in columns(out).items():
         setattr(workflow.get_node("inputnode").inputs, port, values)
-    config.set("execution", "crashdump_dir", str(tmp_path))
-    workflow.run()
+    return workflow
+
+
+@pytest.mark.slow
+def test_the_graph_makes_maps_sidecars_and_figures(study, head, tmp_path):
+    out, _ = study
+    for computes in (True, False):
+        outcome = run_graphs([small_workflow(out, head, tmp_path / "work")], Limits(1, 4.0))
+        assert outcome.failures == []
+        assert bool(outcome.ran) is computes
     made = (tmp_path / "work").rglob("group_*")
     saved = sorted({path.name for path in made if "_page" not in path.name})
     images = [name for name in saved if name.endswith(".nii.gz")]
