@@ -29,6 +29,7 @@ from workflows.group_maps import (
     methods_of_comparisons,
     methods_of_means,
 )
+from workflows.memory import declare_memory
 from workflows.regions import region_spec
 
 
@@ -109,6 +110,7 @@ def init_group_wf(
     )
     if maps := _maps(Path(out_dir), design):
         _add_maps(workflow, maps, design, settings, sources)
+    declare_memory(workflow, {}, settings.resources.mem_gb)
     return workflow
 
 

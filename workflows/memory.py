@@ -36,7 +36,7 @@ def declare_memory(workflow: Any, voxels: Mapping[str, int], most_gb: float) -> 
     Parameters
     ----------
     workflow : nipype Workflow
-        Of a session or an anatomy.
+        Of a session, an anatomy or the group level.
     voxels : mapping of str to int
         Voxels of a frame of the ``pet``, and of the ``t1w``.
     most_gb : float

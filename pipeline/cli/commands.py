@@ -16,7 +16,6 @@ from pipeline.cli.participant import DONE, SOME_FAILED, WRONG_USE, run_participa
 from pipeline.cli.planning import (
     check_folders,
     folders_of,
-    make_work_dir,
     needs_of,
     plan_for,
     require_scans,
@@ -39,7 +38,7 @@ def run(args: argparse.Namespace) -> int:
         from pipeline.cli import group
         from workflows.cohort import work_root
 
-        return group.run(args, settings, work_root(make_work_dir(args)))
+        return group.run(args, settings, work_root(folders_of(args).work_dir))
     if args.unblind:
         raise ConfigError("--unblind is for the group level; participant never reads groups")
     return run_participants(args, settings)

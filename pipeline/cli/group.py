@@ -27,6 +27,7 @@ from pipeline.cli.freezing import (
     log_unblinding,
     sha256,
 )
+from pipeline.cli.planning import make_work_dir
 from pipeline.config.schema import Settings
 from pipeline.io.tables import read_table
 
@@ -54,6 +55,7 @@ def run(args: argparse.Namespace, settings: Settings, work_dir: Path) -> int:
     hashes = {PLAN: sha256(plan.encode())} | _table_hashes(sources)
     make_folder(folder)
     make_folder(log.parent)
+    make_work_dir(args)
     reading = args.unblind and _has_groups(settings)
     if reading:
         _tell_of_other_plan(log, hashes)
