@@ -251,7 +251,7 @@ def _maps(report: GroupReport) -> Section | None:
         Shown(uri, caption)
         for uri, caption in zip(report.map_figures, _MAP_CAPTIONS, strict=False)
     ]
-    heads = ["Comparison", "n", "Mask (mL)", "Smallest t", "Largest t", "Smallest p, FWE",
+    heads = ["Comparison", "n", "Mask (mL)", "Smallest t", "Largest t", "Smallest family-wise p",
              "Significant (mL)", "Why there is none"]  # fmt: skip
     rows = [_map_cells(facts) for facts in report.map_facts]
     tables = [Table(heads, rows, "Change, voxel by voxel")] if rows else []

@@ -8,8 +8,9 @@ import subprocess
 import numpy as np
 import pytest
 
+from pipeline.bids.cohort_table import gather
 from pipeline.bids.derivatives import parse_derivative
-from pipeline.bids.group_table import find_group_sources, gather
+from pipeline.bids.group_table import find_group_sources
 from pipeline.bids.simulated_tables import (
     DERIVATIVES_FOLDER,
     MADRS_COLUMNS,
@@ -76,18 +77,21 @@ def test_binding_read_back_is_what_was_drawn(dataset, study):
 
 
 def test_the_group_level_gathers_every_patient_in_the_group_drawn(dataset, study):
-    sources = find_group_sources(dataset / DERIVATIVES_FOLDER, dataset)
-    tables = gather(sources, GroupDesign(group_column="group", sessions=("pre", "post")))
-    hip = tables.pairs[tables.pairs["region"] == "HIP"].set_index("participant_id")
+    design = GroupDesign(unblind=True)
+    sources = find_group_sources(dataset / DERIVATIVES_FOLDER, dataset, design)
+    table = gather(sources, design).table
+    hip = table[table["name"] == "HIP"].set_index(["participant_id", "session_id"])
     place = TIGER2020_REGIONS.index("HIP")
     for number, patient in enumerate(study.patients):
-        row = hip.loc[f"sub-{patient.label}"]
-        assert row["group"] == patient.group
+        rows = hip.loc[patient.label]
+        assert set(rows["group"]) == {patient.group}
         np.testing.assert_allclose(
-            [row["first"], row["second"]], study.trial.bpnd[number, place], atol=2e-6
+            rows.loc[["pre", "post"], "BPND"], study.trial.bpnd[number, place], atol=2e-6
         )
-    assert tables.exclusions.empty
-    assert len(tables.uptake) == 4 * len(study.patients)
+        for session in patient.sessions:
+            dose = rows.loc[session.session, "injected_mbq"]
+            assert dose == pytest.approx(session.injection.radioactivity_mbq)
+    assert table[["reference_suv_late", "injected_mass_ug", "mean_fd_mm"]].notna().all(axis=None)
 
 
 def test_scores_read_back_are_what_was_drawn(dataset, study):

@@ -380,9 +380,11 @@ def test_folder_that_cannot_be_made_is_named(place, level, bids_dir, tmp_path, c
     (tmp_path / "file").write_text("", encoding="utf-8")
     out = tmp_path / "file" / "out" if place == "out" else tmp_path / "out"
     work = tmp_path / "file" / "work" if place == "work" else tmp_path / "work"
+    options = []
     if level == "group" and place == "work":
         write_kinpar(out)
-    message = refused(capsys, bids_dir, out, level, "--work-dir", work)
+        options = ["--set", "group.sessions=[]", "--set", "group.group_column="]
+    message = refused(capsys, bids_dir, out, level, "--work-dir", work, *options)
 
     assert str(tmp_path / "file") in message
 
@@ -404,7 +406,7 @@ def write_kinpar(out_dir: Path) -> None:
     for subject in ("sub-01", "sub-02"):
         path = out_dir / subject / "pet" / f"{subject}_model-SRTM_kinpar.tsv"
         path.parent.mkdir(parents=True)
-        path.write_text("name\tBPND\tBPND-se\tflag\nHIP\t1\t1\tn/a\n", encoding="utf-8")
+        path.write_text("index\tname\tBPND\tflag\n1\tHIP\t1\tn/a\n", encoding="utf-8")
 
 
 def test_simulate_refuses_a_folder_in_use(bids_dir, capsys):
