@@ -396,7 +396,8 @@ def test_where_the_folder_beside_the_output_cannot_be_made_another_can_be_named(
     out = tmp_path / "out"
     Path(f"{out}-work").write_text("", encoding="utf-8")
     write_kinpar(out)
-    message = refused(capsys, bids_dir, out, level)
+    options = ["--set", "group.sessions=[]", "--set", "group.group_column="]
+    message = refused(capsys, bids_dir, out, level, *options)
     assert "out-work: cannot make this folder" in message
     assert message.rstrip().endswith("; name another with --work-dir")
 
