@@ -75,6 +75,7 @@ def measured(subjects):
     return json.loads(done.stdout.splitlines()[-1])
 
 
+@pytest.mark.long
 def test_costs_grow_with_the_cohort_and_no_faster():
     few, many = measured(20), measured(80)
     for stage in ("index", "graphs", "status"):

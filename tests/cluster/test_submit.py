@@ -90,6 +90,7 @@ def local(tmp_path_factory):
     return study
 
 
+@pytest.mark.long
 def test_submitting_until_all_is_done_gives_what_a_local_run_gives(cluster, local, tmp_path):
     study = Study(tmp_path)
     shutil.copytree(local.bids_dir, study.bids_dir)
@@ -136,6 +137,7 @@ def test_submitting_until_all_is_done_gives_what_a_local_run_gives(cluster, loca
     assert len(study.digests()) > 100
 
 
+@pytest.mark.long
 def test_every_node_as_a_job_gives_what_a_local_run_gives(cluster, local, tmp_path):
     study = Study(tmp_path)
     shutil.copytree(local.bids_dir, study.bids_dir)

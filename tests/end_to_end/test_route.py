@@ -582,7 +582,7 @@ def test_an_unchanged_rerun_costs_next_to_nothing(route: Route):
 
 
 @pytest.mark.parametrize(
-    "wanted", [4, pytest.param(20, marks=pytest.mark.long)], ids=["4 kills", "20 kills"]
+    "wanted", [2, pytest.param(20, marks=pytest.mark.long)], ids=["2 kills", "20 kills"]
 )
 def test_killed_runs_go_on_to_the_same_results(route: Route, tmp_path: Path, wanted: int):
     study = Copy.of(route.first.root, tmp_path / "study", outputs=False)
@@ -609,6 +609,7 @@ def test_killed_runs_go_on_to_the_same_results(route: Route, tmp_path: Path, wan
     pytest.fail(f"only {kills} of {wanted} runs could be killed")
 
 
+@pytest.mark.long
 def test_a_full_disk_is_told_and_survived(route: Route, tmp_path: Path):
     disk = tmp_path / "disk"
     disk.mkdir()

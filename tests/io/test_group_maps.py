@@ -290,7 +290,8 @@ def test_a_planted_fall_is_found_where_it_is(method, design):
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("method", "n_sets", "n_permutations"), [("mass", 160, 39), ("tfce", 60, 19)]
+    ("method", "n_sets", "n_permutations"),
+    [("mass", 160, 39), pytest.param("tfce", 60, 19, marks=pytest.mark.long)],
 )
 def test_false_positives_come_at_their_nominal_rate(method, n_sets, n_permutations):
     """Sets without effect, paired and two-sample in turn: the rate is alpha, since alpha times
