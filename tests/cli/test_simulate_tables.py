@@ -83,12 +83,16 @@ def test_options_that_contradict_are_refused(tmp_path, capsys, words, told):
 def test_the_group_level_runs_on_it(trial, tmp_path):
     out = trial / DERIVATIVES_FOLDER
     config = ("--config", "tiger2020-embedded", "--work-dir", str(tmp_path / "work"))
-    assert main([str(trial), str(out), "group", *config]) == DONE
+    assert main([str(trial), str(out), "group", "--unblind", *config]) == DONE
     assert (out / "group.html").exists()
-    paired = next((out / "group").glob("*pairedttest_stats.tsv"))
-    table = read_table(paired)
-    assert set(table["region"]) == {"ACC", "HIP", "VST", "DBS"}
-    assert set(table["n"]) == {20, 10}
+    tests = read_table(out / "group" / "group_desc-tests_stats.tsv")
+    paired = tests[(tests["kind"] == "paired_t") & (tests["variable"] == "BPND")]
+    assert set(paired["region"]) == {"ACC", "HIP", "VST", "DBS"}
+    assert set(paired["n"]) == {20, 10}
+    # every statistic that the study asks for has a figure
+    planned = tests[tests["family"] != "descriptive"]
+    assert len(planned["title"].unique()) == 23
+    assert planned["reason"].isna().all()
 
 
 @pytest.mark.slow
